@@ -1,0 +1,148 @@
+"""The registry: from a kernel's name and an array to the function that computes it.
+
+A kernel takes plain arrays and returns plain arrays. Three rooms hold kernels under the same names and signatures:
+
+- ``portable``: readable array code that NumPy and CuPy share. Its docstrings are the contract.
+- ``cpu``: the same, compiled with Numba, blocked and threaded, for float32 and float64.
+- ``cuda``: the same as CUDA C++, for CuPy arrays.
+
+A room is a package with a table ``KERNELS`` from kernel name to the module that holds it; modules are imported when one of
+their kernels is first used, so that ``import minidl`` never loads Numba.
+
+>>> import numpy as np
+>>> x = np.zeros((1, 1, 4, 4), np.float32)
+>>> kernel("im2col", x)(x, (2, 2), (2, 2), (0, 0), (1, 1)).shape
+(1, 4, 4)
+"""
+
+if __name__ == "kernels":
+    raise ImportError("`kernels` is imported as `minidl.kernels`: write `from minidl import kernels`")
+
+import contextlib
+import importlib
+import sys
+import threading
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+BACKENDS = ("portable", "cpu", "cuda")
+COMPILED_DTYPES = frozenset(map(np.dtype, (np.float32, np.float64)))
+
+
+class Choice(NamedTuple):
+    """One decision of the registry: which room supplied a kernel, and why."""
+
+    kernel: str
+    backend: str
+    reason: str
+
+    def __str__(self):
+        return f"{self.kernel}: {self.backend} ({self.reason})"
+
+
+class _State(threading.local):
+    forced: str | None = None
+    log: list | None = None
+
+
+_state = _State()
+_chosen: dict[tuple, tuple[Callable, Choice]] = {}
+
+
+def namespace(array: Any):
+    """The module that owns an array's type: ``numpy``, or ``cupy`` for CuPy arrays.
+
+    >>> namespace(np.ones(2)).__name__
+    'numpy'
+    """
+    return np if isinstance(array, (np.ndarray, np.generic)) else sys.modules["cupy"]
+
+
+def kernel(name: str, array: Any) -> Callable:
+    """The implementation of kernel ``name`` for arrays like ``array`` (its type and dtype decide).
+
+    Raises KeyError for a name that no room holds.
+    """
+    key = (name, type(array), array.dtype, _state.forced)
+    found = _chosen.get(key)
+    if found is None:
+        found = _chosen[key] = _choose(name, array, _state.forced)
+    if _state.log is not None:
+        _state.log.append(found[1])
+    return found[0]
+
+
+def _choose(name: str, array: Any, forced: str | None) -> tuple[Callable, Choice]:
+    compiled = "cpu" if isinstance(array, np.ndarray) else "cuda"
+    if forced is not None and forced != compiled:
+        reason = f"use_backend({forced!r})"
+    elif array.dtype not in COMPILED_DTYPES:
+        reason = f"{compiled} has no kernels for {array.dtype}"
+    else:
+        function, reason = _load(compiled, name)
+        if function is not None:
+            return function, Choice(name, compiled, f"{type(array).__module__} array, {array.dtype}")
+    function, why = _load("portable", name)
+    if function is None:
+        raise KeyError(f"no kernel named {name!r}: {why}")
+    return function, Choice(name, "portable", reason)
+
+
+def _load(backend: str, name: str) -> tuple[Callable | None, str]:
+    """The function, or None and the reason why this room cannot supply it."""
+    try:
+        room = importlib.import_module(f"{__name__}.{backend}")
+        if name not in room.KERNELS:
+            return None, f"{backend} has no kernel of this name"
+        module = importlib.import_module(f"{room.__name__}.{room.KERNELS[name]}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("minidl.kernels") and error.name.count(".") > 2:
+            raise
+        return None, f"{error.name} is not installed"
+    return getattr(module, name), ""
+
+
+def note(name: str, backend: str, reason: str) -> None:
+    """A kernel tells ``explain`` what it chose inside, such as the algorithm of a convolution."""
+    if _state.log is not None:
+        _state.log.append(Choice(name, backend, reason))
+
+
+class use_backend(contextlib.ContextDecorator):
+    """Take every kernel from one room: ``"portable"`` for study, ``None`` for the default choice by array type.
+
+    Acts at once, and ends with the ``with`` block if used as one.
+
+    >>> with use_backend("portable"):
+    ...     x = np.ones((1, 1, 2, 2), np.float32)
+    ...     [str(c) for c in explain(lambda: kernel("im2col", x))]
+    ["im2col: portable (use_backend('portable'))"]
+    """
+
+    def __init__(self, backend: str | None):
+        if backend is not None and backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}, or None")
+        self.previous = _state.forced
+        _state.forced = backend
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _state.forced = self.previous
+
+
+def explain(function: Callable, *args, **kwargs) -> list[Choice]:
+    """Run ``function(*args, **kwargs)`` and return the kernels that ran, each with the room it came from and the reason.
+
+    >>> x = np.ones((1, 1, 2, 2), np.float16)
+    >>> explain(lambda: kernel("im2col", x))[0].reason
+    'cpu has no kernels for float16'
+    """
+    previous, _state.log = _state.log, []
+    try:
+        function(*args, **kwargs)
+        return _state.log
+    finally:
+        _state.log = previous

