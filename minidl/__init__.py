@@ -1,0 +1,41 @@
+"""minidl: deep learning that can be read in an afternoon.
+
+>>> import minidl
+>>> x = minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+tensor([2., 4., 6.])
+"""
+
+import os as _os
+
+# A copy whose links did not survive (a ZIP, Windows): the floors `kernels` and `models` lie beside this package.
+if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):
+    __path__.append(_os.path.dirname(__path__[0]))
+
+from minidl import autograd, errors, kernels, ops  # noqa: E402
+from minidl.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from minidl.device import Device as device  # noqa: E402
+from minidl.dtypes import (  # noqa: E402
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    uint8,
+)
+from minidl.dtypes import bool_ as bool  # noqa: E402
+from minidl.kernels import explain, use_backend  # noqa: E402
+from minidl.op import Op  # noqa: E402
+from minidl.ops import *  # noqa: E402,F403
+from minidl.tensor import Tensor, from_numpy, tensor  # noqa: E402
+
+__version__ = "0.1.0"
+
+long, double, half = int64, float64, float16

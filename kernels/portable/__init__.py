@@ -1,6 +1,7 @@
 """Readable kernels on the array interface that NumPy and CuPy share. Their docstrings state every kernel's contract."""
 
 KERNELS = {
+    "sum": "sum", "erf": "erf",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
 }

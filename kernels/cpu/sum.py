@@ -1,0 +1,54 @@
+"""Sums accumulated in float64: rows (the last axes) with vector adds, columns (the first axes) block by block."""
+
+import math
+
+import numpy as np
+
+from minidl.kernels.cpu.compile import jit, ready
+from minidl.kernels.cpu.threads import split
+from minidl.kernels.portable import sum as portable
+
+SMALL = 4096  # below this many elements NumPy costs less than the call
+
+
+def sum(x, axes, keepdims=False, divisor=1):
+    """As the portable kernel."""
+    if x.size <= SMALL or not x.flags.c_contiguous:
+        return portable.sum(x, axes, keepdims, divisor)
+    trailing = [axis for axis in axes if all(a in axes for a in range(axis, x.ndim))]
+    leading = [axis for axis in axes if all(a in axes for a in range(axis + 1))]
+    if trailing:
+        lead = x.shape[: trailing[0]]
+        total = np.empty(lead)
+        rows = ready(x).reshape(total.size, -1)
+        split(_sum_rows, total.size, x.size, rows, total.reshape(-1))
+        kept = total.reshape(lead + (1,) * len(trailing))
+        kept = kept.sum(axis=tuple(a for a in axes if a not in trailing), keepdims=True)
+    elif leading and len(leading) == len(axes):
+        tail = x.shape[len(leading):]
+        total = np.zeros(math.prod(tail))
+        split(_sum_columns, total.size, x.size, ready(x).reshape(-1, total.size), total)
+        kept = total.reshape((1,) * len(leading) + tail)
+    else:
+        return portable.sum(x, axes, keepdims, divisor)
+    if divisor != 1:
+        with np.errstate(all="ignore"):
+            kept = kept / divisor
+    kept = kept.astype(x.dtype)
+    return kept if keepdims else kept.reshape([n for axis, n in enumerate(x.shape) if axis not in axes])
+
+
+@jit
+def _sum_rows(start, stop, rows, total):
+    for row in range(start, stop):
+        partial = 0.0
+        for i in range(rows.shape[1]):
+            partial += rows[row, i]
+        total[row] = partial
+
+
+@jit
+def _sum_columns(start, stop, rows, total):
+    for row in range(rows.shape[0]):
+        for column in range(start, stop):
+            total[column] += rows[row, column]

@@ -1,0 +1,76 @@
+"""Anomaly mode: the op where a NaN was born, with the line of the user's code that applied it.
+
+While it is on, every recorded op remembers where it was applied, its outputs and gradients are searched for NaN, and a
+checksum of what it saved shows writes that minidl could not see (through ``.numpy()`` or the source array).
+"""
+
+import contextlib
+import traceback
+import zlib
+from pathlib import Path
+
+from minidl.errors import AnomalyError
+from minidl.kernels import namespace
+from minidl.tensor import Tensor, mode
+
+_PACKAGE = Path(__file__).resolve().parent
+_OURS = (str(_PACKAGE), str(_PACKAGE.parent / "kernels"), str(_PACKAGE.parent / "models"))
+
+
+class detect_anomaly(contextlib.ContextDecorator):
+    """Find where NaNs are born, for a block or a function. Slow: for debugging.
+
+    >>> import minidl
+    >>> x = minidl.tensor([-1.0], requires_grad=True)
+    >>> with minidl.autograd.detect_anomaly():
+    ...     y = x.sqrt()
+    Traceback (most recent call last):
+    ...
+    minidl.errors.AnomalyError: Sqrt made a NaN from inputs without any, applied at <doctest minidl.anomaly.detect_anomaly[2]>:2
+    """
+
+    def __enter__(self):
+        self._before, mode.anomaly = mode.anomaly, True
+
+    def __exit__(self, *_):
+        mode.anomaly = self._before
+
+
+def check_forward(op, arrays, outs) -> None:
+    """Called for every recorded op: remember the user's line, and raise if a NaN was born here."""
+    op.trace = _user_line()
+    op.checksums = [_checksum(entry) for entry in op._saved or ()]
+    if any(map(_has_nan, outs)) and not any(map(_has_nan, arrays)):
+        raise AnomalyError(f"{op.name} made a NaN from inputs without any, applied at {op.trace}")
+
+
+def check_saved(op) -> None:
+    """Called before a recorded op's backward: raise if what it saved is no longer what it was."""
+    if op.trace is not None and op._saved and op.checksums != [_checksum(entry) for entry in op._saved]:
+        raise AnomalyError(f"an array that {op.name} saved was changed in place, applied at {op.trace}")
+
+
+def check_backward(op, gys, gxs) -> None:
+    """Raise if this op's backward made a NaN from gradients without any."""
+    made = any(gx is not None and _has_nan(gx.array) for gx in gxs)
+    if made and not any(gy is not None and _has_nan(gy.array) for gy in gys):
+        raise AnomalyError(f"the backward of {op.name} made a NaN, applied at {op.trace or 'a line before anomaly mode'}")
+
+
+def _has_nan(array) -> bool:
+    return array.dtype.kind == "f" and bool(namespace(array).isnan(array).any())
+
+
+def _checksum(entry) -> int:
+    if entry is None:
+        return 0
+    array = entry.array if isinstance(entry, Tensor) else entry[1]
+    return zlib.crc32(array.tobytes())
+
+
+def _user_line() -> str:
+    """File and line of the innermost frame outside minidl, resolved to the file a link points to."""
+    for frame in reversed(traceback.extract_stack(lookup_lines=False)):
+        if not str(Path(frame.filename).resolve()).startswith(_OURS) or "/tests/" in frame.filename:
+            return f"{frame.filename}:{frame.lineno}"
+    return "an unknown line"

@@ -1,0 +1,150 @@
+"""Dtypes and devices: casts, promotion of operands, moves between CPU and GPU."""
+
+from numbers import Number
+
+import numpy as np
+
+from minidl.device import Device
+from minidl.dtypes import as_dtype, float16, float32, float64, get_default_dtype, int32, int64, is_floating, result_type
+from minidl.errors import DtypeError
+from minidl.kernels import namespace
+from minidl.op import Op
+from minidl.tensor import Tensor, astensor, method, wrap
+
+
+class Cast(Op):
+    """y = x in another dtype. The gradient is cast back."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def forward(self, x):
+        self.from_dtype = x.dtype
+        with np.errstate(all="ignore"):  # NaN to integer has no value to be warned about
+            return x.astype(self.dtype)
+
+    def backward(self, gy):
+        return Cast(self.from_dtype)(gy)
+
+
+class Move(Op):
+    """y = x on another device. The gradient is moved back."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def forward(self, x):
+        self.from_device = Device.of(x)
+        return self.device.array(x)
+
+    def backward(self, gy):
+        return Move(self.from_device)(gy)
+
+
+def cast(x: Tensor, dtype: np.dtype) -> Tensor:
+    """``x`` in ``dtype``; itself if it has it already."""
+    return x if x.array.dtype == dtype else Cast(dtype)(x)
+
+
+@method()
+def to(self, *args, dtype=None, device=None, copy=False) -> Tensor:
+    """The tensor in another dtype or on another device: ``x.to("cuda")``, ``x.to(minidl.float64)``, ``x.to(other)``.
+
+    Returns the tensor itself if nothing changes, unless ``copy``.
+
+    >>> import minidl
+    >>> minidl.tensor([1, 2]).to(minidl.float64)
+    tensor([1., 2.], dtype=float64)
+    """
+    for arg in args:
+        if isinstance(arg, Tensor):
+            dtype, device = arg.dtype, arg.device
+        elif isinstance(arg, Device) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
+            device = arg
+        elif isinstance(arg, bool):  # PyTorch's non_blocking
+            continue
+        else:
+            dtype = arg
+    y = self if dtype is None else cast(self, as_dtype(dtype))
+    if device is not None and (target := Device.parse(device)) != y.device:
+        y = Move(target)(y)
+    return y.clone() if copy and y is self else y
+
+
+@method()
+def cpu(self) -> Tensor:
+    """The tensor on the CPU."""
+    return to(self, "cpu")
+
+
+@method()
+def cuda(self, device=0) -> Tensor:
+    """The tensor on a GPU.
+
+    Raises DeviceError, or MissingDependencyError without CuPy.
+    """
+    return to(self, Device.parse(f"cuda:{device}" if isinstance(device, int) else device))
+
+
+@method("type_as")
+def type_as(self, other: Tensor) -> Tensor:
+    """The tensor in the dtype of another."""
+    return cast(self, other.dtype)
+
+
+def _caster(name, dtype):
+    def to_dtype(self) -> Tensor:
+        return cast(self, dtype)
+
+    to_dtype.__name__ = name
+    to_dtype.__doc__ = f"The tensor as {dtype}."
+    method(name)(to_dtype)
+
+
+for _name, _dtype in {"half": float16, "float": float32, "double": float64, "int": int32, "long": int64,
+                      "bool": np.dtype(bool)}.items():
+    _caster(_name, _dtype)
+
+
+def as_floating(x) -> Tensor:
+    """``x`` as a floating-point tensor: integers and bools become the default dtype."""
+    x = astensor(x)
+    return x if x.array.dtype.kind == "f" else Cast(get_default_dtype())(x)
+
+
+def promoted(x, y) -> tuple[Tensor, Tensor]:
+    """Both operands as tensors of the one dtype that PyTorch's promotion gives them; numbers become 0-d tensors.
+
+    Raises DtypeError for operands that are neither tensors, arrays nor numbers.
+    """
+    try:
+        if x.array.dtype is y.array.dtype:
+            return x, y
+    except AttributeError:
+        pass
+    tensor = x if isinstance(x, Tensor) else y if isinstance(y, Tensor) else astensor(x)
+    dtype = result_type(_operand(x), _operand(y))
+    return _as(x, dtype, tensor.array), _as(y, dtype, tensor.array)
+
+
+def _operand(value):
+    return value.array if isinstance(value, Tensor) else value
+
+
+def _as(value, dtype, like) -> Tensor:
+    """``value`` as a tensor of this dtype; numbers on the device of ``like``."""
+    if isinstance(value, Tensor):
+        return cast(value, dtype)
+    if isinstance(value, Number):
+        xp = namespace(like)
+        in_range = dtype.kind in "fb" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+        return wrap(xp.asarray(value, dtype) if in_range else xp.asarray(value).astype(dtype))
+    if not hasattr(value, "dtype"):
+        raise DtypeError(f"expected a tensor or a number, got {type(value).__name__}")
+    return cast(astensor(value), dtype)
+
+
+def check_floating(x: Tensor, name: str) -> None:
+    """Raise DtypeError unless ``x`` is floating point."""
+    if not is_floating(x.dtype):
+        raise DtypeError(f"{name} needs a floating-point tensor, got {x.dtype}: convert it with .float()")
