@@ -36,25 +36,27 @@ class detect_anomaly(contextlib.ContextDecorator):
         mode.anomaly = self._before
 
 
-def check_forward(op, arrays, outs) -> None:
+def check_forward(op, inputs, result) -> None:
     """Called for every recorded op: remember the user's line, and raise if a NaN was born here."""
     op.trace = _user_line()
     op.checksums = [_checksum(entry) for entry in op._saved or ()]
-    if any(map(_has_nan, outs)) and not any(map(_has_nan, arrays)):
+    outputs = result if isinstance(result, tuple) else (result,)
+    if any(_has_nan(y.array) for y in outputs) and not any(_has_nan(x.array) for x in inputs):
         raise AnomalyError(f"{op.name} made a NaN from inputs without any, applied at {op.trace}")
 
 
-def check_saved(op) -> None:
-    """Called before a recorded op's backward: raise if what it saved is no longer what it was."""
+def check_backward(op, gys) -> None:
+    """Called before an op's backward: raise if what it saved has changed, or if it makes a NaN from gradients without any.
+
+    Runs the op's backward for this once more than the walk does.
+    """
+    trace = op.trace or "a line before anomaly mode began"
     if op.trace is not None and op._saved and op.checksums != [_checksum(entry) for entry in op._saved]:
-        raise AnomalyError(f"an array that {op.name} saved was changed in place, applied at {op.trace}")
-
-
-def check_backward(op, gys, gxs) -> None:
-    """Raise if this op's backward made a NaN from gradients without any."""
-    made = any(gx is not None and _has_nan(gx.array) for gx in gxs)
+        raise AnomalyError(f"an array that {op.name} saved was changed in place; the op was applied at {trace}")
+    gxs = op.backward(*gys)
+    made = any(gx is not None and _has_nan(gx.array) for gx in (gxs if isinstance(gxs, tuple) else (gxs,)))
     if made and not any(gy is not None and _has_nan(gy.array) for gy in gys):
-        raise AnomalyError(f"the backward of {op.name} made a NaN, applied at {op.trace or 'a line before anomaly mode'}")
+        raise AnomalyError(f"the backward of {op.name} made a NaN; the op was applied at {trace}")
 
 
 def _has_nan(array) -> bool:

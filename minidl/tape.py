@@ -6,6 +6,8 @@ gradients of its outputs, and hands gradients of its inputs on along its edges.
 """
 
 import contextlib
+from heapq import heappop, heappush
+from operator import attrgetter
 from collections.abc import Sequence
 
 from minidl import anomaly
@@ -86,27 +88,25 @@ def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs=
 def walk(outputs, grad_outputs, targets, retain_graph, create_graph) -> dict[Tensor, Tensor]:
     """From leaf or target to its gradient. ``targets`` None means every leaf that is reached."""
     retain_graph = create_graph if retain_graph is None else retain_graph
-    pending: dict = {}  # op or leaf -> what has arrived for each of its outputs
-    for output, gradient in zip(outputs, grad_outputs, strict=True):
-        _arrive(pending, output.op or output, output.index, _seed(output, gradient))
-    order = _ops_behind(outputs)
-    leading, accepting = (None, None) if targets is None else _leading_to(targets, order)
+    leading, accepting = (None, None) if targets is None else _leading_to(targets, outputs)
     watched = {(t.op, t.index): t for t in targets or () if t.op is not None}
+    pending = _Pending()
+    for output, gradient in zip(outputs, grad_outputs, strict=True):
+        pending.add((output.op or output, output.index), _seed(output, gradient))
     found: dict[Tensor, Tensor] = {}
     before, mode.recording = mode.recording, create_graph
     try:
-        for op in order:
-            gys = pending.pop(op, None)
-            if gys is None:
-                continue
-            _complete(op, gys)
+        while pending.queue:
+            op, gys = pending.youngest()
             if watched:
                 found.update((watched[op, i], gy) for i, gy in enumerate(gys) if (op, i) in watched)
             if leading is None or op in leading:
+                if mode.anomaly:
+                    anomaly.check_backward(op, gys)
                 _step(op, gys, pending, accepting)
             if not retain_graph:
                 op.free()
-        for leaf, (gradient,) in pending.items():
+        for (leaf, _), gradient in pending.sums.items():
             if leading is None or leaf in leading:
                 found[leaf] = _run_hooks(leaf.hooks, gradient) if leaf.hooks else gradient
     finally:
@@ -114,27 +114,75 @@ def walk(outputs, grad_outputs, targets, retain_graph, create_graph) -> dict[Ten
     return found
 
 
+class _Pending:
+    """Gradients on their way: the sum so far for each output of an op or leaf, and a queue of ops by birth."""
+
+    __slots__ = ("sums", "queue", "waiting")
+
+    def __init__(self):
+        self.sums: dict[tuple, Tensor] = {}  # keyed by edge: (op or leaf, index of its output)
+        self.queue: list[int] = []  # negative births, a heap
+        self.waiting: dict[int, object] = {}
+
+    def add(self, edge, gradient: Tensor) -> None:
+        """Add to what has arrived at an edge; in place where the sum so far is the walk's own."""
+        have = self.sums.get(edge)
+        if have is None:
+            self.sums[edge] = gradient
+            target = edge[0]
+            birth = -target.birth  # 0 for a leaf
+            if birth and birth not in self.waiting:
+                self.waiting[birth] = target
+                heappush(self.queue, birth)
+        elif have.owned:
+            have.array += gradient.array
+        else:
+            self.sums[edge] = total = have + gradient
+            total.owned = not mode.recording
+
+    def youngest(self) -> tuple:
+        """The youngest op that waits, with the gradients of all its outputs: zeros for float outputs that received nothing."""
+        op = self.waiting.pop(heappop(self.queue))
+        if len(op.outputs) == 1 and not op.hooks:
+            gy = self.sums.pop((op, 0))
+            gy.owned = False  # from here on others may hold it
+            return op, (gy,)
+        gys = [self.sums.pop((op, index), None) for index in range(len(op.outputs))]
+        if len(gys) > 1:
+            _fill(op, gys)
+        if op.hooks:
+            for index, hooks in op.hooks.items():
+                gys[index] = _run_hooks(hooks, gys[index])
+        for gy in gys:
+            if gy is not None:
+                gy.owned = False
+        return op, gys
+
+
+def _fill(op, gys) -> None:
+    xp = namespace(next(gy for gy in gys if gy is not None).array)
+    for index, (shape, dtype) in enumerate(op.outputs):
+        if gys[index] is None and dtype.kind == "f":
+            gys[index] = wrap(xp.zeros(shape, dtype))
+
+
 def _ops_behind(outputs) -> list:
-    """All ops that the outputs depend on, the youngest first."""
+    """All ops that the outputs depend on, the oldest first."""
     stack = [output.op for output in outputs if output.op is not None]
     seen = set(stack)
     while stack:
         for edge in stack.pop().edges:
-            if edge is not None and (op := edge[0]) not in seen and not isinstance(op, Tensor):
-                seen.add(op)
-                stack.append(op)
-    return sorted(seen, key=_birth, reverse=True)
+            if edge is not None and edge[0].birth and edge[0] not in seen:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    return sorted(seen, key=attrgetter("birth"))
 
 
-def _birth(op):
-    return op.birth
-
-
-def _leading_to(targets, order) -> tuple[set, set]:
+def _leading_to(targets, outputs) -> tuple[set, set]:
     """What must run to reach the targets (target leaves, ops on a path to one), and that with the ops that made targets."""
     goals = {target.op or target for target in targets}
     leading = {target for target in targets if target.op is None}
-    for op in reversed(order):
+    for op in _ops_behind(outputs):
         if any(edge is not None and (edge[0] in leading or edge[0] in goals) for edge in op.edges):
             leading.add(op)
     return leading, leading | goals
@@ -155,20 +203,6 @@ def _seed(output: Tensor, gradient) -> Tensor:
     return gradient
 
 
-def _complete(op, gys) -> None:
-    """Zeros for float outputs that received nothing, then the outputs' hooks."""
-    if len(gys) > 1:
-        xp = namespace(next(gy for gy in gys if gy is not None).array)
-        for index, (shape, dtype) in enumerate(op.outputs):
-            if gys[index] is None and dtype.kind == "f":
-                gys[index] = wrap(xp.zeros(shape, dtype))
-    for index, gy in enumerate(gys):
-        if gy is not None:
-            gy.owned = False  # from here on others may hold it
-            if op.hooks and index in op.hooks:
-                gys[index] = _run_hooks(op.hooks[index], gy)
-
-
 def _run_hooks(hooks, gradient: Tensor) -> Tensor:
     for hook in list(hooks.values()):
         replaced = hook(gradient)
@@ -178,48 +212,30 @@ def _run_hooks(hooks, gradient: Tensor) -> Tensor:
 
 def _step(op, gys, pending, accepting) -> None:
     """One op's backward, and its gradients handed on (None accepting: to everyone)."""
-    if mode.anomaly:
-        anomaly.check_saved(op)
-    gxs = op.backward(*gys)
+    gxs = op.backward(gys[0]) if len(gys) == 1 else op.backward(*gys)
     if gxs.__class__ is not tuple:
         gxs = (gxs,)
     if len(gxs) != len(op.edges):
         raise GraphError(f"{op.name}.backward returned {len(gxs)} gradients for {len(op.edges)} inputs")
-    if mode.anomaly:
-        anomaly.check_backward(op, gys, gxs)
-    for edge, gx in zip(op.edges, gxs, strict=True):
+    for edge, gx in zip(op.edges, gxs):  # noqa: B905  (lengths are checked above; strict= costs time here)
         if edge is None or gx is None:
             continue
         target, index = edge
         if accepting is not None and target not in accepting:
             continue
         shape, dtype = target.outputs[index]
-        if gx.array.shape != shape or gx.array.dtype != dtype:
+        array = gx.array
+        if array.shape != shape or array.dtype is not dtype:
             gx = _fit(op, gx, shape, dtype)
-        _arrive(pending, target, index, gx)
+        pending.add(edge, gx)
 
 
 def _fit(op, gx: Tensor, shape, dtype) -> Tensor:
-    """Undo broadcasting, for ops that broadcast; anything else is a bug in the op's backward."""
-    if op.broadcasts and gx.dtype == dtype:
+    """Undo broadcasting, for ops that broadcast; any other misfit is a bug in the op's backward."""
+    if gx.dtype == dtype and (op.broadcasts or gx.shape == shape):
         return gx.sum_to_size(shape)
     raise GraphError(f"{op.name}.backward gave a gradient of shape {gx.shape} and dtype {gx.dtype} "
                      f"for an input of shape {shape} and dtype {dtype}")
-
-
-def _arrive(pending, target, index, gradient: Tensor) -> None:
-    """Add to what has arrived; in place where the sum so far is the walk's own."""
-    slots = pending.get(target)
-    if slots is None:
-        slots = pending[target] = [None] * len(target.outputs)
-    have = slots[index]
-    if have is None:
-        slots[index] = gradient
-    elif have.owned:
-        have.array += gradient.array
-    else:
-        slots[index] = total = have + gradient
-        total.owned = not mode.recording
 
 
 def _deposit(found, given) -> None:

@@ -50,6 +50,7 @@ class Tensor:
     tracked = False
     op = None
     index = 0
+    birth = 0  # ops have one; a leaf is older than all
     grad = None
     hooks = None
     owned = False  # true while the walk alone holds this sum of gradients and may add to it in place
@@ -305,9 +306,12 @@ def _rebuild(kind, array, tracked):
     return tensor
 
 
+_new = object.__new__
+
+
 def wrap(array) -> Tensor:
     """A tensor around the result of a kernel; NumPy's scalars become 0-d arrays."""
-    tensor = Tensor.__new__(Tensor)
+    tensor = _new(Tensor)
     tensor.array = np.asarray(array) if isinstance(array, np.generic) else array
     return tensor
 
@@ -380,29 +384,31 @@ def _plain(data):
     return [_plain(item) for item in data] if isinstance(data, (list, tuple)) else np.asarray(data)
 
 
-# Writes, counted per buffer
+class _Writes:
+    """When each buffer was last changed in place, by the clock that dates the births of ops. Views share their buffer."""
 
-_writes: dict[int, list] = {}
+    def __init__(self):
+        self.latest = 0  # lets an op born after every write skip the search
+        self._stamps: dict[int, tuple] = {}
+
+    def add(self, array) -> None:
+        owner = self._owner(array)
+        key = id(owner)
+        entry = self._stamps.get(key)
+        alive = entry[0] if entry else weakref.ref(owner, lambda _: self._stamps.pop(key, None))
+        self.latest = next(clock)
+        self._stamps[key] = alive, self.latest
+
+    def last(self, array) -> int:
+        entry = self._stamps.get(id(self._owner(array)))
+        return entry[1] if entry else 0
+
+    @staticmethod
+    def _owner(array):
+        while isinstance(array.base, type(array)):
+            array = array.base
+        return array
 
 
-def _owner(array):
-    """The array that owns the memory: all views of a buffer share it."""
-    while isinstance(array.base, type(array)):
-        array = array.base
-    return array
-
-
-def written(array) -> None:
-    """Record that the buffer of ``array`` was changed in place: a backward pass that saved it before will raise."""
-    owner = _owner(array)
-    key = id(owner)
-    entry = _writes.get(key)
-    if entry is None:
-        entry = _writes[key] = [weakref.ref(owner, lambda _, key=key: _writes.pop(key, None)), 0]
-    entry[1] = next(clock)
-
-
-def last_write(array) -> int:
-    """The clock's value at the last recorded write to this buffer, 0 if there was none."""
-    entry = _writes.get(id(_owner(array)))
-    return entry[1] if entry else 0
+writes = _Writes()
+written = writes.add  # to be called after every change in place that minidl makes: a backward that saved the buffer raises

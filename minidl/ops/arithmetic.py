@@ -18,7 +18,11 @@ class Broadcasting(Op):
 
 def apply_broadcast(op: Op, x, y):
     """Apply to promoted operands; shapes that don't broadcast raise ShapeError."""
-    x, y = promoted(x, y)
+    try:
+        if x.array.dtype is not y.array.dtype:
+            x, y = promoted(x, y)
+    except AttributeError:  # a number
+        x, y = promoted(x, y)
     try:
         return op(x, y)
     except ValueError as error:

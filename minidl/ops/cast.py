@@ -117,11 +117,6 @@ def promoted(x, y) -> tuple[Tensor, Tensor]:
 
     Raises DtypeError for operands that are neither tensors, arrays nor numbers.
     """
-    try:
-        if x.array.dtype is y.array.dtype:
-            return x, y
-    except AttributeError:
-        pass
     tensor = x if isinstance(x, Tensor) else y if isinstance(y, Tensor) else astensor(x)
     dtype = result_type(_operand(x), _operand(y))
     return _as(x, dtype, tensor.array), _as(y, dtype, tensor.array)
