@@ -1,0 +1,52 @@
+# Two commands for a fresh machine: `make train` and `make test`. The rest is listed by `make help`.
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PARITY = .venv-parity
+PIP = pip --disable-pip-version-check install --quiet
+
+.PHONY: help train test test-slow parity bars bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
+
+train: $(VENV)/.train  ## install, then train LeNet-5 on real handwritten digits and leave pictures in runs/digits
+	$(BIN)/minidl train lenet --data digits --out runs/digits
+
+test: $(VENV)/.test  ## lint, then all tests and doctests
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+	$(BIN)/python -m pytest -n 2 --doctest-modules -p no:cacheprovider minidl
+
+test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bounds checks
+	$(BIN)/python -m pytest -n 2 -m slow tests
+	NUMBA_BOUNDSCHECK=1 MINIDL_CACHE=$(VENV)/bounds $(BIN)/python -m pytest -n 2 -q tests/kernels tests/ops tests/nn
+
+parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
+	$(PARITY)/bin/python -m pytest -n 2 tests/parity
+
+bars: $(VENV)/.test  ## what takes longer still: trainings with accuracy bars, on data from MINIDL_DATA
+	$(BIN)/python -m pytest -m bars --override-ini addopts="--import-mode=importlib -ra -s" tests/bars
+
+bench: $(PARITY)/.parity  ## speed against PyTorch: tables and JSON in benchmarks/results
+	$(PARITY)/bin/python -m benchmarks.run
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: $(VENV)/bin/python setup.cfg
+	$(BIN)/$(PIP) -e ".[train]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python setup.cfg
+	$(BIN)/$(PIP) -e ".[test]"
+	@touch $@ $(VENV)/.train
+
+$(PARITY)/.parity: setup.cfg
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/$(PIP) -e ".[parity]"
+	@touch $@
+
+clean:  ## remove environments and caches
+	rm -rf $(VENV) $(PARITY) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
