@@ -1,0 +1,138 @@
+"""Run the same measurement in minidl and in a peer, in separate processes, alternating, and report medians and ratios.
+
+A benchmark is a module with a function ``measure(framework) -> {name: seconds}``, where ``framework`` is "minidl" or "torch".
+Two frameworks in one process fight over threads and caches, and machines drift, so each round starts one fresh process for
+each framework, in turn, and ratios are taken between medians over the rounds. Peak memory is the process's own.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def seconds(function, repeat=7, at_least=0.2) -> float:
+    """Median time of one call: batches of calls that take ``at_least`` / ``repeat`` seconds each, after a warm-up."""
+    function()
+    start = time.perf_counter()
+    function()
+    calls = max(1, int(at_least / repeat / max(time.perf_counter() - start, 1e-7)))
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        times.append((time.perf_counter() - start) / calls)
+    return statistics.median(times)
+
+
+def main(module: str, description: str, peers=("torch",), rounds=3) -> None:
+    """The command line of a benchmark script."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"processes for each framework (default {rounds})")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for every framework (default: all)")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        _work(module, options.worker, options.threads)
+        return
+    name = module.rsplit(".", 1)[-1]
+    runs = _alternate(module, ["minidl", *peers], options)
+    report = _report(name, description, runs, options)
+    _print(report)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written to {path.relative_to(ROOT)}")
+
+
+def _work(module: str, framework: str, threads: int) -> None:
+    """One process: measure one framework, print JSON."""
+    measured = importlib.import_module(module).measure(framework)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": measured, "peak_bytes": peak, "versions": _versions(framework)}))
+
+
+def _alternate(module, frameworks, options) -> dict[str, list]:
+    runs: dict[str, list] = {framework: [] for framework in frameworks}
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MINIDL_NUM_THREADS": str(options.threads)}
+    for round_ in range(options.rounds):
+        for framework in frameworks:
+            print(f"round {round_ + 1} of {options.rounds}: {framework} ...", end="\r", flush=True, file=sys.stderr)
+            command = [sys.executable, "-m", module, "--worker", framework, "--threads", str(options.threads)]
+            result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+            if result.returncode:
+                sys.exit(f"{framework} failed:\n{result.stderr}")
+            runs[framework].append(json.loads(result.stdout.splitlines()[-1]))
+    print(" " * 60, end="\r", file=sys.stderr)
+    return runs
+
+
+def _report(name, description, runs, options) -> dict:
+    """Medians over the rounds, and for each row the peer's time over ours (above 1: we are faster)."""
+    rows = {}
+    for row in runs["minidl"][0]["seconds"]:
+        medians = {f: statistics.median(run["seconds"][row] for run in done) for f, done in runs.items()
+                   if row in done[0]["seconds"]}
+        ratios = {f: round(t / medians["minidl"], 3) for f, t in medians.items() if f != "minidl"}
+        rows[row] = {"seconds": medians, "ratio": ratios}
+    return {
+        "benchmark": name, "description": description, "date": date.today().isoformat(), "commit": _commit(),
+        "cpu": _cpu(), "threads": options.threads, "rounds": options.rounds,
+        "versions": {f: done[0]["versions"] for f, done in runs.items()},
+        "peak_bytes": {f: statistics.median(run["peak_bytes"] for run in done) for f, done in runs.items()},
+        "rows": rows,
+    }
+
+
+def _print(report) -> None:
+    frameworks = list(report["peak_bytes"])
+    width = max(len(row) for row in report["rows"])
+    print(f"{report['description']}\n{report['cpu']}, {report['threads']} threads; medians of {report['rounds']} processes")
+    print(f"{'':{width}}" + "".join(f"{f:>14}" for f in frameworks) + "".join(f"{f + '/minidl':>16}" for f in frameworks[1:]))
+    for row, values in report["rows"].items():
+        times = "".join(f"{_readable(values['seconds'].get(f)):>14}" for f in frameworks)
+        print(f"{row:{width}}{times}" + "".join(f"{values['ratio'].get(f, float('nan')):>16.2f}" for f in frameworks[1:]))
+    print(f"{'peak memory':{width}}" + "".join(f"{report['peak_bytes'][f] / 2**20:>11.0f} MB" for f in frameworks))
+
+
+def _readable(value: float | None) -> str:
+    if value is None:
+        return "-"
+    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 1 or unit == "us":
+            return f"{value * factor:.3g} {unit}"
+    raise AssertionError
+
+
+def _versions(framework: str) -> dict:
+    versions = {"python": platform.python_version(), framework: importlib.import_module(framework).__version__}
+    if framework == "minidl":
+        from minidl.train.versions import versions as of_minidl
+
+        versions |= of_minidl()
+    return versions
+
+
+def _commit() -> str:
+    result = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,19 @@
+"""Run all benchmarks, or those named: ``python -m benchmarks.run [op_overhead lenet_step ...]``."""
+
+import subprocess
+import sys
+
+ALL = ["op_overhead", "conv_layers", "lenet_step", "mnist_epoch", "cold_start"]
+
+
+def run(names: list[str]) -> None:
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        sys.exit(f"unknown benchmark {unknown[0]!r}: choose from {', '.join(ALL)}")
+    for name in names or ALL:
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
+        print()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

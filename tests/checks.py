@@ -1,0 +1,28 @@
+"""What every op's test needs: inputs away from kinks, and both orders of gradient checks."""
+
+import numpy as np
+
+import minidl
+from minidl.autograd import gradcheck, gradgradcheck
+
+
+def leaf(*shape, low=-2.0, high=2.0, seed=0, strided=False):
+    """A float64 leaf drawn uniformly; ``strided`` makes every axis non-contiguous."""
+    random = np.random.default_rng([seed, *shape])
+    if strided:
+        wide = random.uniform(low, high, [2 * n for n in shape])
+        return minidl.Tensor(wide[tuple(slice(None, None, 2) for _ in shape)], requires_grad=True)
+    return minidl.Tensor(random.uniform(low, high, shape), requires_grad=True)
+
+
+def check_gradients(function, *inputs, second=True):
+    """First and second derivatives against finite differences in float64."""
+    assert gradcheck(function, inputs)
+    if second:
+        assert gradgradcheck(function, inputs)
+
+
+def gradients_of(function, *inputs):
+    """The gradients of the sum of ``function(*inputs)``, as arrays."""
+    found = minidl.autograd.grad(function(*inputs).sum(), inputs, allow_unused=True)
+    return [None if g is None else g.numpy() for g in found]
