@@ -27,7 +27,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 BACKENDS = ("portable", "cpu", "cuda")
-COMPILED_DTYPES = frozenset(map(np.dtype, (np.float32, np.float64)))
+COMPILED_DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.uint32)))  # uint32: the keys of random numbers
 
 
 class Choice(NamedTuple):

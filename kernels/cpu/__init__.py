@@ -2,4 +2,8 @@
 
 KERNELS = {
     "sum": "sum", "erf": "erf",
+    "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
+    "dropout_mask": "dropout", "apply_mask": "dropout",
+    "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",
+    "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
 }

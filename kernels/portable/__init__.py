@@ -4,4 +4,8 @@ KERNELS = {
     "sum": "sum", "erf": "erf",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
+    "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
+    "dropout_mask": "dropout", "apply_mask": "dropout",
+    "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",
+    "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
 }

@@ -1,0 +1,23 @@
+"""Dropout: a random mask, and the linear map at that mask."""
+
+import numpy as np
+
+from minidl.kernels import namespace
+from minidl.kernels.portable.philox import philox
+
+
+def dropout_mask(key, counter, shape, p):
+    """A bool array, True with probability 1 - p (to 2^-32): where a word of the Philox stream is below (1 - p) 2^32."""
+    words = philox(key, counter, int(np.prod(shape, dtype=np.int64)))
+    return (words.astype(np.uint64) < keep_below(p)).reshape(shape)
+
+
+def keep_below(p: float) -> int:
+    """The threshold for 32-bit words, 0 to 2^32, that keeps an element with probability 1 - p."""
+    return round((1 - p) * 2**32)
+
+
+def apply_mask(x, mask, scale):
+    """y = x mask scale, in the dtype of x; the mask broadcasts. NaN and inf become NaN where they are dropped."""
+    wide = np.promote_types(x.dtype, np.float32)
+    return (x * (mask * namespace(x).asarray(scale, wide))).astype(x.dtype, copy=False)
