@@ -43,7 +43,7 @@ def ready(*arrays):
 
     Copies only what needs it; None stays None. One array in, one array out; several in, a tuple out.
     """
-    prepared = tuple(a if a is None else np.require(a, requirements=("C", "A", "W")) for a in arrays)
+    prepared = tuple(a if a is None or a.flags.carray else np.require(a, requirements=("C", "A", "W")) for a in arrays)
     return prepared[0] if len(prepared) == 1 else prepared
 
 
