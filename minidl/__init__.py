@@ -8,15 +8,20 @@ tensor([2., 4., 6.])
 """
 
 import os as _os
+import warnings as _warnings
 
 # A copy whose links did not survive (a ZIP, Windows): the floors `kernels` and `models` lie beside this package.
 if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):
     __path__.append(_os.path.dirname(__path__[0]))
 
-from minidl import autograd, errors, kernels, ops  # noqa: E402
-from minidl.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
-from minidl.device import Device as device  # noqa: E402
-from minidl.dtypes import (  # noqa: E402
+# NaN and inf are values here, as in every deep learning framework: NumPy need not warn where our own code meets them.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minidl\.(op|ops|tape|kernels)\b")
+
+from minidl import autograd, errors, kernels, ops
+from minidl.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minidl.device import Device as device
+from minidl.dtypes import bool_ as bool
+from minidl.dtypes import (
     float16,
     float32,
     float64,
@@ -30,11 +35,10 @@ from minidl.dtypes import (  # noqa: E402
     set_default_dtype,
     uint8,
 )
-from minidl.dtypes import bool_ as bool  # noqa: E402
-from minidl.kernels import explain, use_backend  # noqa: E402
-from minidl.op import Op  # noqa: E402
-from minidl.ops import *  # noqa: E402,F403
-from minidl.tensor import Tensor, from_numpy, tensor  # noqa: E402
+from minidl.kernels import explain, use_backend
+from minidl.op import Op
+from minidl.ops import *
+from minidl.tensor import Tensor, from_numpy, tensor
 
 __version__ = "0.1.0"
 

@@ -72,7 +72,7 @@ def _checksum(entry) -> int:
 
 def _user_line() -> str:
     """File and line of the innermost frame outside minidl, resolved to the file a link points to."""
-    for frame in reversed(traceback.extract_stack(lookup_lines=False)):
+    for frame in (traceback.StackSummary.extract(traceback.walk_stack(None), lookup_lines=False)):
         if not str(Path(frame.filename).resolve()).startswith(_OURS) or "/tests/" in frame.filename:
             return f"{frame.filename}:{frame.lineno}"
     return "an unknown line"

@@ -6,9 +6,9 @@ gradients of its outputs, and hands gradients of its inputs on along its edges.
 """
 
 import contextlib
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from operator import attrgetter
-from collections.abc import Sequence
 
 from minidl import anomaly
 from minidl.errors import GraphError, ShapeError

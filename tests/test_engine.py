@@ -57,7 +57,7 @@ def test_memory_is_flat_without_the_garbage_collector():
     x = minidl.tensor(np.ones((10, 20), np.float32))
 
     def step():
-        h = (x * w[:10] + 1).exp() if hasattr(minidl.Tensor, "__getitem__") else (x.sum() * w).tanh()
+        h = (x * w[:10] + 1).exp()
         loss = (h * h).sum()
         loss.backward()
         with minidl.no_grad():
@@ -67,7 +67,7 @@ def test_memory_is_flat_without_the_garbage_collector():
     gc.collect()
     gc.disable()
     try:
-        for _ in range(100):
+        for _ in range(2000):  # NumPy and Python fill small caches first
             step()
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]

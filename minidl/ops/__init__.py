@@ -24,6 +24,21 @@ from minidl.ops.compare import (
     lt,
     ne,
 )
+from minidl.ops.create import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)
+from minidl.ops.elementwise import abs_ as abs
 from minidl.ops.elementwise import (
     ceil,
     cos,
@@ -47,8 +62,21 @@ from minidl.ops.elementwise import (
     tanh,
     trunc,
 )
-from minidl.ops.elementwise import abs_ as abs
-from minidl.ops import inplace as _inplace  # attaches methods only
+from minidl.ops.index import (
+    argwhere,
+    embedding,
+    gather,
+    index_select,
+    masked_fill,
+    masked_select,
+    nonzero,
+    one_hot,
+    scatter,
+    scatter_add,
+    take_along_dim,
+)
+from minidl.ops.matmul import addmm, bmm, dot, einsum, linear, matmul, mm, mv, outer
+from minidl.ops.reduce import all_ as all
 from minidl.ops.reduce import (
     amax,
     amin,
@@ -66,7 +94,35 @@ from minidl.ops.reduce import (
     sum,
     var,
 )
-from minidl.ops.reduce import all_ as all
 from minidl.ops.reduce import any_ as any
+from minidl.ops.shape import (
+    broadcast_tensors,
+    broadcast_to,
+    cat,
+    chunk,
+    concat,
+    diag,
+    diagonal,
+    flatten,
+    flip,
+    movedim,
+    narrow,
+    permute,
+    repeat_interleave,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    t,
+    tile,
+    transpose,
+    tril,
+    triu,
+    unbind,
+    unflatten,
+    unsqueeze,
+)
+from minidl.ops.sort import argsort, sort, topk
 
 # Every function imported above is public: `from minidl.ops import *` makes it `minidl.NAME`.

@@ -1,13 +1,12 @@
-"""Arithmetic of two operands, which broadcast; dtypes follow PyTorch's promotion. Each class states its function and derivative."""
+"""Arithmetic of two operands, which broadcast; dtypes follow PyTorch. Each class states its function and derivative."""
 
-import numpy as np
 
 from minidl.dtypes import float64, get_default_dtype
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.op import Add, Op
 from minidl.ops.cast import cast, promoted
-from minidl.tensor import Tensor, astensor, method, wrap
+from minidl.tensor import Tensor, astensor, method
 
 
 class Broadcasting(Op):
@@ -92,7 +91,6 @@ def mul(input, other) -> Tensor:
 class Div(Broadcasting):
     """z = x / y;  dz/dx = 1/y, dz/dy = -z/y."""
 
-    @np.errstate(all="ignore")
     def forward(self, x, y):
         z = x / y
         self.save(y, z)
@@ -117,12 +115,11 @@ def div(input, other, *, rounding_mode=None) -> Tensor:
     x, y = promoted(input, other)
     if rounding_mode == "floor":
         return floor_divide(x, y)
+    if rounding_mode == "trunc":
+        return apply_broadcast(TruncDiv(), x, y)
     if x.array.dtype.kind != "f":
-        dtype = x.dtype
-        quotient = apply_broadcast(Div(), cast(x, float64), cast(y, float64))
-        return cast(trunc(quotient), dtype) if rounding_mode else cast(quotient, get_default_dtype())
-    quotient = apply_broadcast(Div(), x, y)
-    return trunc(quotient) if rounding_mode else quotient
+        return cast(apply_broadcast(Div(), cast(x, float64), cast(y, float64)), get_default_dtype())
+    return apply_broadcast(Div(), x, y)
 
 
 @method("__rtruediv__")
@@ -134,12 +131,18 @@ def rdiv(input, other) -> Tensor:
 class FloorDiv(Broadcasting):
     """z = floor(x / y). Piecewise constant: no gradient."""
 
-    @np.errstate(all="ignore")
     def forward(self, x, y):
         return x // y
 
     def backward(self, gz):
         return None, None
+
+
+class TruncDiv(FloorDiv):
+    """z = x / y rounded towards 0. Piecewise constant: no gradient."""
+
+    def forward(self, x, y):
+        return namespace(x).trunc(x / y).astype(x.dtype)
 
 
 @method("floor_divide", "__floordiv__")
@@ -157,7 +160,6 @@ def rfloor_divide(input, other) -> Tensor:
 class Remainder(Broadcasting):
     """z = x - floor(x / y) y, with the sign of y."""
 
-    @np.errstate(all="ignore")
     def forward(self, x, y):
         self.save(x, y)
         return namespace(x).remainder(x, y)

@@ -12,7 +12,7 @@ from minidl.dtypes import as_dtype, float32, int64
 from minidl.errors import ShapeError
 from minidl.kernels import kernel, namespace
 from minidl.op import Expand, Op
-from minidl.ops.cast import as_floating, cast, check_floating
+from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import maximum, minimum, where
 from minidl.ops.elementwise import SqrtFlatAtZero, pow
 from minidl.tensor import Tensor, astensor, method, wrap
@@ -111,8 +111,8 @@ def var(input, dim=None, unbiased=True, keepdim=False, *, correction=None) -> Te
     correction = int(unbiased) if correction is None else correction
     wide = cast(x, float32) if x.dtype.itemsize == 2 else x
     deviation = wide - mean(wide, axes, keepdim=True)
-    freedom = max(count(x, axes) - correction, 0)
-    return cast(Sum(axes, keepdim, freedom)(deviation * deviation), x.dtype)
+    freedom = count(x, axes) - correction
+    return cast(Sum(axes, keepdim, freedom if freedom > 0 else 0)(deviation * deviation), x.dtype)
 
 
 @method()

@@ -43,7 +43,7 @@ def test_unary_shapes_and_dtypes(name, shape):
     assert x.grad.shape == shape and x.grad.dtype == minidl.float32
 
 
-@pytest.mark.parametrize("name", set(UNARY) - {"abs", "square", "neg"})
+@pytest.mark.parametrize("name", [name for name in UNARY if name not in ("abs", "square", "neg")])
 def test_unary_of_integers_is_the_default_float(name):
     assert getattr(minidl, name)(minidl.tensor([1, 2])).dtype == minidl.float32
 

@@ -1,0 +1,148 @@
+"""Random tensors. All draw from ``generator``, or from the default one (see ``minidl.manual_seed``); none has a gradient."""
+
+import numpy as np
+
+from minidl.device import CPU, Device
+from minidl.dtypes import as_dtype, get_default_dtype, int64, is_floating
+from minidl.errors import DtypeError
+from minidl.ops.arithmetic import add, mul
+from minidl.ops.cast import check_floating
+from minidl.ops.inplace import check_writable
+from minidl.ops.shape import sizes_of
+from minidl.random import Generator, default_generator
+from minidl.tensor import Tensor, astensor, method, wrap, written
+
+
+def rand(*size, generator: Generator | None = None, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """Numbers uniform on [0, 1).
+
+    >>> import minidl
+    >>> minidl.manual_seed(0)
+    Generator(seed=0, stream=0, position=0)
+    >>> rand(2, 2)
+    tensor([[0.399 , 0.8805],
+            [0.7357, 0.6055]])
+    """
+    return Tensor(_source(generator).uniform(size=sizes_of(size), dtype=_floating(dtype), device=_device(device)), requires_grad)
+
+
+def randn(*size, generator: Generator | None = None, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """Numbers from the standard normal distribution.
+
+    >>> randn(2, 3).shape
+    (2, 3)
+    """
+    return Tensor(_source(generator).normal(size=sizes_of(size), dtype=_floating(dtype), device=_device(device)), requires_grad)
+
+
+def randint(low, high=None, size=None, *, generator: Generator | None = None, dtype=int64, device=None) -> Tensor:
+    """Integers from ``low`` up to, but not including, ``high``: ``randint(high, size)`` or ``randint(low, high, size)``.
+
+    >>> bool((randint(2, 5, (100,)) >= 2).all())
+    True
+    """
+    if size is None:
+        low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
+    if size is None:
+        raise TypeError("randint needs a size: randint(high, size) or randint(low, high, size)")
+    dtype = as_dtype(dtype)
+    whole = dtype if dtype.kind in "iu" else int64
+    found = _source(generator).integers(low, high, sizes_of((size,)), dtype=whole, device=_device(device))
+    return wrap(found.astype(dtype, copy=False))
+
+
+def randperm(n, *, generator: Generator | None = None, dtype=int64, device=None) -> Tensor:
+    """The integers below ``n`` in random order.
+
+    >>> sorted(randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
+    return wrap(_source(generator).permutation(n, device=_device(device)).astype(as_dtype(dtype), copy=False))
+
+
+def rand_like(input, *, generator: Generator | None = None, dtype=None, requires_grad=False) -> Tensor:
+    """As ``rand``, in the shape, dtype and device of ``input``."""
+    return rand(input.shape, generator=generator, dtype=dtype or input.dtype, device=input.device, requires_grad=requires_grad)
+
+
+def randn_like(input, *, generator: Generator | None = None, dtype=None, requires_grad=False) -> Tensor:
+    """As ``randn``, in the shape, dtype and device of ``input``."""
+    return randn(input.shape, generator=generator, dtype=dtype or input.dtype, device=input.device,
+                 requires_grad=requires_grad)
+
+
+def randint_like(input, low, high=None, *, generator: Generator | None = None, dtype=None) -> Tensor:
+    """As ``randint``, in the shape, dtype and device of ``input``."""
+    return randint(low, high, input.shape, generator=generator, dtype=dtype or input.dtype, device=input.device)
+
+
+def normal(mean=0.0, std=1.0, size=None, *, generator: Generator | None = None, dtype=None, device=None) -> Tensor:
+    """Normal numbers of this ``mean`` and ``std``: numbers and a size, or tensors that broadcast, one draw for each element.
+
+    >>> normal(10.0, 2.0, (3,)).shape
+    (3,)
+    """
+    if size is not None:
+        return add(mul(randn(size, generator=generator, dtype=dtype, device=device), std), mean)
+    mean, std = (astensor(v).detach() for v in (mean, std))
+    if not (std.array >= 0).all():
+        raise ValueError("normal needs std of 0 or more everywhere")
+    shape = np.broadcast_shapes(mean.shape, std.shape)
+    like = mean if is_floating(mean.dtype) else std
+    noise = randn(shape, generator=generator, dtype=like.dtype if is_floating(like.dtype) else None, device=like.device)
+    return add(mul(noise, std), mean)
+
+
+@method()
+def bernoulli(input, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that each element of ``input`` names, else 0, in the dtype of ``input``.
+
+    Raises ValueError for a probability outside [0, 1].
+
+    >>> import minidl
+    >>> bernoulli(minidl.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
+    p = astensor(input)
+    check_floating(p, "bernoulli")
+    if not ((p.array >= 0) & (p.array <= 1)).all():
+        raise ValueError("bernoulli needs probabilities from 0 to 1")
+    drawn = _source(generator).uniform(size=p.shape, dtype=np.float64, device=p.device)
+    return wrap((drawn < p.array).astype(p.dtype))
+
+
+@method()
+def uniform_(self, low=0.0, high=1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with numbers uniform on [low, high) (plain data, or under no_grad)."""
+    check_writable(self, "uniform_")
+    check_floating(self, "uniform_")
+    self.array[...] = _source(generator).uniform(low, high, self.shape, dtype=self.dtype, device=self.device)
+    written(self.array)
+    return self
+
+
+@method()
+def normal_(self, mean=0.0, std=1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with normal numbers of this mean and standard deviation (plain data, or under no_grad)."""
+    check_writable(self, "normal_")
+    check_floating(self, "normal_")
+    self.array[...] = _source(generator).normal(mean, std, self.shape, dtype=self.dtype, device=self.device)
+    written(self.array)
+    return self
+
+
+def _source(generator: Generator | None) -> Generator:
+    return default_generator if generator is None else generator
+
+
+def _device(device) -> Device:
+    return CPU if device is None else Device.parse(device)
+
+
+def _floating(dtype) -> np.dtype:
+    found = get_default_dtype() if dtype is None else as_dtype(dtype)
+    if not is_floating(found):
+        raise DtypeError(f"random real numbers need a floating-point dtype, got {found}; for integers there is randint")
+    return found
