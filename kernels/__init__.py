@@ -10,8 +10,9 @@ A room is a package with a table ``KERNELS`` from kernel name to the module that
 their kernels is first used, so that ``import minidl`` never loads Numba.
 
 >>> import numpy as np
->>> x = np.zeros((1, 1, 4, 4), np.float32)
->>> kernel("im2col", x)(x, (2, 2), (2, 2), (0, 0), (1, 1)).shape
+>>> from minidl.kernels.shapes import ConvGeometry
+>>> x = np.zeros((1, 1, 3, 3), np.float32)
+>>> kernel("im2col", x)(x, (1, 4, 4), (2, 2), ConvGeometry()).shape
 (1, 4, 4)
 """
 

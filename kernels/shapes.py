@@ -36,6 +36,17 @@ def conv_output(size: int, kernel: int, stride: int, padding: int, dilation: int
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def windows(size, kernel_size, geometry: ConvGeometry) -> tuple[int, int]:
+    """How many windows of ``kernel_size`` fit into an image of ``size``, as (rows, columns): (OH, OW).
+
+    >>> windows((28, 27), (5, 3), ConvGeometry(stride=(1, 2), padding=(2, 0)))
+    (28, 13)
+    """
+    along = zip(size, kernel_size, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    oh, ow = (conv_output(*axis) for axis in along)
+    return oh, ow
+
+
 def pool_output(size: int, kernel: int, stride: int, padding: int, dilation: int = 1, ceil_mode: bool = False) -> int:
     """As ``conv_output``; with ``ceil_mode`` a last, partial window counts unless it would start in the padding.
 

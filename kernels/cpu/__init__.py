@@ -1,6 +1,8 @@
 """Kernels compiled with Numba for float32 and float64 NumPy arrays: blocked, fused, threaded."""
 
 KERNELS = {
+    "im2col": "im2col", "col2im": "im2col",
+    "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
     "sum": "sum", "erf": "erf",
     "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
     "dropout_mask": "dropout", "apply_mask": "dropout",

@@ -1,0 +1,296 @@
+"""Every convolution kernel, in every room and by every algorithm, against seven nested loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl.kernels import explain, kernel, use_backend
+from minidl.kernels.cpu import conv as cpu
+from minidl.kernels.cpu import conv_direct, conv_gemm, threads
+from minidl.kernels.cpu import im2col as cpu_im2col
+from minidl.kernels.portable import conv as portable
+from minidl.kernels.portable import im2col as portable_im2col
+from minidl.kernels.shapes import ConvGeometry, windows
+
+EPS = {np.float16: 1e-3, np.float32: 1e-6, np.float64: 1e-14}
+
+
+def naive(x, w, gy, geometry):
+    """y (without bias), gx and gw by the definition, in float64."""
+    (sh, sw), (ph, pw), (dh, dw), groups = geometry
+    x, w, gy = (array.astype(np.float64) for array in (x, w, gy))
+    y, gx, gw = np.zeros(gy.shape), np.zeros(x.shape), np.zeros(w.shape)
+    images, _, height, width = x.shape
+    o_size, c_size, kh, kw = w.shape
+    for n, o, c in itertools.product(range(images), range(o_size), range(c_size)):
+        channel = o // (o_size // groups) * c_size + c
+        for i, j, a, k in itertools.product(range(gy.shape[2]), range(gy.shape[3]), range(kh), range(kw)):
+            row, column = i * sh + a * dh - ph, j * sw + k * dw - pw
+            if 0 <= row < height and 0 <= column < width:
+                y[n, o, i, j] += x[n, channel, row, column] * w[o, c, a, k]
+                gx[n, channel, row, column] += gy[n, o, i, j] * w[o, c, a, k]
+                gw[o, c, a, k] += gy[n, o, i, j] * x[n, channel, row, column]
+    return y, gx, gw
+
+
+class Case:
+    """Random x (N, C, H, W), w (O, C/G, KH, KW), b (O,) and gy (N, O, OH, OW); every axis of another length."""
+
+    def __init__(self, geometry, dtype=np.float64, n=2, c=3, o=5, size=(9, 8), kernel_size=(3, 2), seed=0):
+        random = np.random.default_rng(seed)
+        groups = geometry.groups
+        c, o = -(-c // groups) * groups, -(-o // groups) * groups
+
+        def draw(*shape):
+            return random.standard_normal(shape).astype(dtype)
+
+        self.geometry, self.dtype = geometry, dtype
+        self.x, self.w, self.b = draw(n, c, *size), draw(o, c // groups, *kernel_size), draw(o)
+        self.gy = draw(n, o, *windows(size, kernel_size, geometry))
+
+    def expected(self):
+        y, gx, gw = naive(self.x, self.w, self.gy, self.geometry)
+        return y + self.b[:, None, None], gx, gw
+
+    def computed(self, module):
+        return (module.conv2d(self.x, self.w, self.b, self.geometry),
+                module.conv2d_input_grad(self.gy, self.w, self.x.shape, self.geometry),
+                module.conv2d_weight_grad(self.gy, self.x, self.w.shape, self.geometry))
+
+    def check(self, module):
+        scale = max(1.0, np.sqrt(self.w[0].size), np.sqrt(self.gy.size / self.gy.shape[1]))
+        for name, got, want in zip(("y", "gx", "gw"), self.computed(module), self.expected(), strict=True):
+            assert got.dtype == self.dtype and got.shape == want.shape, name
+            np.testing.assert_allclose(got, want, rtol=0, atol=10 * EPS[self.dtype] * scale, err_msg=name)
+
+
+# All strides, dilations and groups from 1 to 3 and paddings from 0 to 3, along the height; another triple along the width.
+ALONG = list(itertools.product((1, 2, 3), (0, 1, 2, 3), (1, 2, 3)))
+GEOMETRIES = [ConvGeometry(*zip(along, across, strict=True), groups)
+              for groups in (1, 2, 3)
+              for along, across in zip(ALONG, ALONG[7:] + ALONG[:7], strict=True)]
+
+
+MODULES = [portable, cpu, conv_direct, conv_gemm]
+
+
+def able(geometry):
+    return [module for module in MODULES if module is not conv_direct or geometry.stride == (1, 1)]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_every_geometry(geometry):
+    case = Case(geometry)
+    for module in able(geometry):
+        case.check(module)
+
+
+small = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(stride=small, padding=st.tuples(st.integers(0, 4), st.integers(0, 4)), dilation=small, kernel_size=small,
+       groups=st.integers(1, 3), n=st.integers(0, 4), c=st.integers(1, 6), o=st.integers(1, 9),
+       excess=st.tuples(st.integers(0, 5), st.integers(0, 5)), dtype=st.sampled_from((np.float32, np.float64)))
+def test_any_shape(stride, padding, dilation, kernel_size, groups, n, c, o, excess, dtype):
+    """From windows that only just fit; also batches of 0, paddings wider than the window, channels of 1."""
+    span = zip(kernel_size, dilation, padding, excess, strict=True)
+    size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + e for k, d, p, e in span)
+    geometry = ConvGeometry(stride, padding, dilation, groups)
+    case = Case(geometry, dtype, n, c, o, size, kernel_size)
+    for module in able(geometry):
+        case.check(module)
+
+
+# Larger than one tile, one block of columns or one part of the batch, and lengths that are not whole vectors.
+LARGE = {
+    "several tiles": dict(geometry=ConvGeometry(padding=(2, 1)), n=1, c=2, o=3, size=(37, 61), kernel_size=(3, 4)),
+    "rows as long as a tile": dict(geometry=ConvGeometry(), n=2, c=1, o=1, size=(3, 1018), kernel_size=(2, 5)),
+    "rows longer than a tile": dict(geometry=ConvGeometry(), n=1, c=1, o=2, size=(3, 1030), kernel_size=(2, 5)),
+    "many images": dict(geometry=ConvGeometry(padding=(1, 1)), n=35, c=2, o=5, size=(4, 3), kernel_size=(3, 2)),
+    "lenet": dict(geometry=ConvGeometry(), n=1, c=6, o=16, size=(14, 14), kernel_size=(5, 5)),
+    "grouped": dict(geometry=ConvGeometry(padding=(0, 2), groups=3), n=17, c=9, o=6, size=(5, 7), kernel_size=(2, 4)),
+    "depthwise": dict(geometry=ConvGeometry(padding=(1, 1), groups=7), n=2, c=7, o=14, size=(6, 5), kernel_size=(3, 3)),
+    "pointwise": dict(geometry=ConvGeometry(groups=2), n=3, c=8, o=6, size=(6, 5), kernel_size=(1, 1)),
+    "strided pointwise": dict(geometry=ConvGeometry((3, 2)), n=3, c=8, o=6, size=(6, 5), kernel_size=(1, 1)),
+    "padded pointwise": dict(geometry=ConvGeometry(padding=(1, 2)), n=3, c=4, o=3, size=(6, 5), kernel_size=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LARGE)
+def test_large(name, dtype, monkeypatch):
+    monkeypatch.setattr(conv_gemm, "CACHE", 500)
+    case = Case(dtype=dtype, **LARGE[name])
+    for module in able(case.geometry):
+        if module is not conv_direct or conv_direct.fits(case.x.shape, case.w.shape, case.geometry):
+            case.check(module)
+
+
+def test_float16_is_computed_in_float32():
+    case = Case(ConvGeometry((1, 2), (1, 0)), np.float16)
+    case.check(portable)
+    assert kernel("conv2d", case.x) is portable.conv2d
+    ones = np.ones((1, 4096, 1, 1), np.float16)  # in float16 a sum of ones stops at 2048
+    assert portable.conv2d(ones, ones, None, ConvGeometry()) == 4096
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_no_bias(module):
+    case = Case(ConvGeometry())
+    y = module.conv2d(case.x, case.w, None, case.geometry)
+    np.testing.assert_allclose(y, case.expected()[0] - case.b[:, None, None], atol=1e-13)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_any_memory_layout(stride):
+    """Transposed, reversed, read-only, misaligned and broadcast arrays give what their contiguous copies give."""
+    case = Case(ConvGeometry((stride, 1), (1, 1)), np.float32)
+    want = case.computed(cpu)
+
+    def misaligned(array):
+        buffer = bytearray(array.nbytes + 1)
+        view = np.frombuffer(buffer, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+        view[...] = array
+        return view
+
+    def read_only(array):
+        copy = array.copy()
+        copy.flags.writeable = False
+        return copy
+
+    for layout in (np.asfortranarray, lambda a: a[..., ::-1].copy()[..., ::-1], misaligned, read_only):
+        case.x, case.w, case.gy = layout(case.x), layout(case.w), layout(case.gy)
+        for module in (portable, cpu):
+            for got, expected in zip(case.computed(module), want, strict=True):
+                np.testing.assert_allclose(got, expected, atol=1e-5)
+    spread = np.broadcast_to(np.float32(1.5), case.gy.shape)
+    for module in (portable, cpu):
+        got = module.conv2d_weight_grad(spread, case.x, case.w.shape, case.geometry)
+        np.testing.assert_allclose(got, naive(case.x, case.w, spread, case.geometry)[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_inputs_are_left_alone_and_results_own_their_memory(module):
+    case = Case(ConvGeometry(padding=(1, 0)))
+    before = [array.copy() for array in (case.x, case.w, case.b, case.gy)]
+    results = case.computed(module)
+    for array, copy in zip((case.x, case.w, case.b, case.gy), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+        assert not any(np.shares_memory(array, result) for result in results)
+
+
+@pytest.mark.parametrize("module", [cpu, conv_direct, conv_gemm], ids=lambda module: module.__name__)
+def test_results_are_not_views(module):
+    """A gradient that is a view would be copied once more when it becomes ``.grad``."""
+    assert all(result.base is None for result in Case(ConvGeometry(padding=(1, 1))).computed(module))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_propagate(module, bad):
+    """They reach at least what the definition says, and nothing of another image, output or group."""
+    for place in ("x", "w", "gy"):
+        case = Case(ConvGeometry(padding=(1, 0), groups=2), n=3, c=4, o=6)
+        array = getattr(case, place)
+        array[(1, 1, 0, 0) if place != "w" else (1, 1, 2, 0)] = bad
+        got = case.computed(module)
+        with np.errstate(invalid="ignore"):
+            want = case.expected()
+        for result, expected in zip(got, want, strict=True):
+            assert not np.isfinite(result[~np.isfinite(expected)]).any()
+        y, gx, gw = (np.isfinite(result) for result in got)
+        if place == "x":
+            assert y[[0, 2]].all() and y[1, 3:].all() and gx.all() and gw[3:].all() and gw[:, [0]].all()
+        if place == "w":
+            assert y[:, [0, 2, 3, 4, 5]].all() and gx[:, [0, 2, 3]].all() and gw.all()
+        if place == "gy":
+            assert y.all() and gx[[0, 2]].all() and gx[1, 2:].all() and gw[[0, 2, 3, 4, 5]].all()
+
+
+@pytest.mark.parametrize("module", [portable, cpu], ids=lambda module: module.__name__)
+def test_unused_border_gets_no_gradient(module):
+    """Width 8, window 3, stride 2: no window sees the last column."""
+    gx = module.conv2d_input_grad(np.ones((1, 1, 2, 3)), np.ones((1, 1, 2, 3)), (1, 1, 3, 8), ConvGeometry((1, 2)))
+    np.testing.assert_array_equal(gx[0, 0], [[1, 1, 2, 1, 2, 1, 1, 0], [2, 2, 4, 2, 4, 2, 2, 0], [1, 1, 2, 1, 2, 1, 1, 0]])
+
+
+def test_sums_over_a_large_batch_are_accurate():
+    """Weight gradients over 2**22 terms, of mean 1/2 so that rounding does not cancel."""
+    random = np.random.default_rng(0)
+    for size, stride in (((256, 256), 1), ((512, 512), 2)):
+        x = random.random((64, 1, *size), np.float32)
+        geometry = ConvGeometry((stride, stride))
+        gy = np.ones((64, 1, *windows(size, (1, 1), geometry)), np.float32)
+        got = cpu.conv2d_weight_grad(gy, x, (1, 1, 1, 1), geometry).item()
+        want = x[:, :, ::stride, ::stride].sum(dtype=np.float64)
+        assert abs(got - want) <= 1e-6 * want
+
+
+def test_number_of_threads_changes_no_bit():
+    case = Case(ConvGeometry(padding=(2, 2)), np.float32, n=33, c=5, o=7, size=(13, 11), kernel_size=(5, 4))
+    before, results = threads.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            threads.set_num_threads(count)
+            results.append(case.computed(conv_direct))
+    finally:
+        threads.set_num_threads(before)
+    for other in results[1:]:
+        for got, want in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_explain_tells_the_algorithm():
+    def run(geometry):
+        case = Case(geometry, np.float32)
+        kernel("conv2d", case.x)(case.x, case.w, case.b, geometry)
+
+    assert "direct" in str(explain(run, ConvGeometry())[-1])
+    assert "gemm" in str(explain(run, ConvGeometry((2, 1)))[-1])
+    with use_backend("portable"):
+        assert [choice.backend for choice in explain(run, ConvGeometry())] == ["portable"]
+
+
+# im2col and its adjoint
+
+
+def naive_im2col(x, kernel_size, geometry):
+    (sh, sw), (ph, pw), (dh, dw), _ = geometry
+    (n, c, h, w), (kh, kw) = x.shape, kernel_size
+    oh, ow = windows((h, w), kernel_size, geometry)
+    cols = np.zeros((n, c * kh * kw, oh * ow), x.dtype)
+    for image, channel, a, k, i, j in itertools.product(*map(range, (n, c, kh, kw, oh, ow))):
+        row, column = i * sh + a * dh - ph, j * sw + k * dw - pw
+        if 0 <= row < h and 0 <= column < w:
+            cols[image, (channel * kh + a) * kw + k, i * ow + j] = x[image, channel, row, column]
+    return cols
+
+
+@pytest.mark.parametrize("module", [portable_im2col, cpu_im2col], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("geometry", GEOMETRIES[:36], ids=str)
+def test_im2col_and_its_adjoint(module, geometry, dtype):
+    random = np.random.default_rng(1)
+    x = random.integers(-9, 9, (2, 3, 9, 8)).astype(dtype)  # integers: sums are exact
+    want = naive_im2col(x, (3, 2), geometry)
+    cols = module.im2col(x, want.shape, (3, 2), geometry)
+    assert cols.dtype == dtype
+    np.testing.assert_array_equal(cols, want)
+    other = random.integers(-9, 9, want.shape).astype(dtype)
+    back = module.col2im(other, x.shape, (3, 2), geometry)
+    assert back.dtype == dtype and back.shape == x.shape
+    assert (want * other).sum() == (x * back).sum()
+
+
+@pytest.mark.parametrize("module", [portable_im2col, cpu_im2col], ids=lambda module: module.__name__)
+def test_im2col_of_nothing_and_of_nan(module):
+    assert module.im2col(np.zeros((0, 3, 4, 5)), (0, 12, 12), (2, 2), ConvGeometry()).shape == (0, 12, 12)
+    assert module.col2im(np.zeros((0, 12, 12)), (0, 3, 4, 5), (2, 2), ConvGeometry()).shape == (0, 3, 4, 5)
+    x = np.full((1, 1, 1, 2), np.nan)
+    cols = module.im2col(x, (1, 2, 3), (1, 2), ConvGeometry(padding=(0, 1)))
+    np.testing.assert_array_equal(cols, [[[0, np.nan, np.nan], [np.nan, np.nan, 0]]])
+    np.testing.assert_array_equal(module.col2im(cols, x.shape, (1, 2), ConvGeometry(padding=(0, 1))), x)
