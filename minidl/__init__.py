@@ -17,7 +17,7 @@ if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):
 # NaN and inf are values here, as in every deep learning framework: NumPy need not warn where our own code meets them.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minidl\.(op|ops|tape|kernels)\b")
 
-from minidl import autograd, errors, kernels, ops
+from minidl import autograd, errors, kernels, ops, random
 from minidl.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.device import Device as device
 from minidl.dtypes import bool_ as bool
@@ -38,6 +38,7 @@ from minidl.dtypes import (
 from minidl.kernels import explain, use_backend
 from minidl.op import Op
 from minidl.ops import *
+from minidl.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from minidl.tensor import Tensor, from_numpy, tensor
 
 __version__ = "0.1.0"

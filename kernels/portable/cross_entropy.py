@@ -12,7 +12,6 @@ import numpy as np
 from minidl.kernels import namespace
 
 
-@np.errstate(all="ignore")
 def cross_entropy(x, target, weight, ignore_index, smoothing):
     """The losses (R,) in the dtype of x, and log sum_c exp x_c of each row in float64, which the gradient needs."""
     xp = namespace(x)
@@ -26,7 +25,6 @@ def cross_entropy(x, target, weight, ignore_index, smoothing):
     return xp.where(kept, loss, 0).astype(x.dtype), log_total
 
 
-@np.errstate(all="ignore")
 def cross_entropy_grad(gy, x, log_total, target, weight, ignore_index, smoothing):
     """gx_c = gy ((1 - s) w_t (p_c - [c = t]) + (s / C) (p_c sum_k w_k - w_c)), for gy (R,)."""
     xp = namespace(x)

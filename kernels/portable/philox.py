@@ -1,6 +1,6 @@
 """Random numbers from a counter: Philox4x32-10.
 
-A block of four words is a bijection of a 128-bit counter, scrambled by a 64-bit key. It needs no block before it, so any
+A block of four words is a bijection of a 128-bit counter, scrambled by a 64-bit key. It needs no block before it: any
 part of a stream can be computed anywhere, in any order, with the same bits.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), section 3.3 and table 2.

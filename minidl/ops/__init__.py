@@ -38,6 +38,7 @@ from minidl.ops.create import (
     zeros,
     zeros_like,
 )
+from minidl.ops.dropout import dropout, dropout2d
 from minidl.ops.elementwise import abs_ as abs
 from minidl.ops.elementwise import (
     ceil,
@@ -76,6 +77,7 @@ from minidl.ops.index import (
     take_along_dim,
 )
 from minidl.ops.matmul import addmm, bmm, dot, einsum, linear, matmul, mm, mv, outer
+from minidl.ops.random import bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
 from minidl.ops.reduce import all_ as all
 from minidl.ops.reduce import (
     amax,
@@ -123,6 +125,7 @@ from minidl.ops.shape import (
     unflatten,
     unsqueeze,
 )
+from minidl.ops.softmax import log_softmax, logsumexp, softmax
 from minidl.ops.sort import argsort, sort, topk
 
 # Every function imported above is public: `from minidl.ops import *` makes it `minidl.NAME`.

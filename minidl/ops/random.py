@@ -6,9 +6,9 @@ from minidl.device import CPU, Device
 from minidl.dtypes import as_dtype, get_default_dtype, int64, is_floating
 from minidl.errors import DtypeError
 from minidl.ops.arithmetic import add, mul
-from minidl.ops.cast import check_floating
+from minidl.ops.cast import as_floating, check_floating
 from minidl.ops.inplace import check_writable
-from minidl.ops.shape import sizes_of
+from minidl.ops.shape import broadcast_tensors, sizes_of
 from minidl.random import Generator, default_generator
 from minidl.tensor import Tensor, astensor, method, wrap, written
 
@@ -85,14 +85,12 @@ def normal(mean=0.0, std=1.0, size=None, *, generator: Generator | None = None, 
     (3,)
     """
     if size is not None:
-        return add(mul(randn(size, generator=generator, dtype=dtype, device=device), std), mean)
-    mean, std = (astensor(v).detach() for v in (mean, std))
+        shape = sizes_of((size,))
+        return wrap(_source(generator).normal(mean, std, shape, dtype=_floating(dtype), device=_device(device)))
+    mean, std = broadcast_tensors(as_floating(mean).detach(), as_floating(std).detach())
     if not (std.array >= 0).all():
-        raise ValueError("normal needs std of 0 or more everywhere")
-    shape = np.broadcast_shapes(mean.shape, std.shape)
-    like = mean if is_floating(mean.dtype) else std
-    noise = randn(shape, generator=generator, dtype=like.dtype if is_floating(like.dtype) else None, device=like.device)
-    return add(mul(noise, std), mean)
+        raise ValueError("a standard deviation cannot be negative")
+    return add(mul(randn_like(mean, generator=generator), std), mean)
 
 
 @method()
