@@ -32,8 +32,7 @@ def sum(x, axes, keepdims=False, divisor=1):
     else:
         return portable.sum(x, axes, keepdims, divisor)
     if divisor != 1:
-        with np.errstate(all="ignore"):
-            kept = kept / divisor
+        kept = kept / divisor
     kept = kept.astype(x.dtype)
     return kept if keepdims else kept.reshape([n for axis, n in enumerate(x.shape) if axis not in axes])
 

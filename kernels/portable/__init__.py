@@ -2,6 +2,7 @@
 
 KERNELS = {
     "sum": "sum", "erf": "erf",
+    "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
     "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",

@@ -128,7 +128,7 @@ class Prod(Op):
         self.axis = axis
 
     def forward(self, x):
-        y = x.prod(axis=self.axis, keepdims=True)
+        y = namespace(x).multiply.reduce(x, axis=self.axis, keepdims=True)
         self.save(x, y)
         return y
 

@@ -1,0 +1,6 @@
+"""Layers, losses and containers, under PyTorch's names."""
+
+from minidl.nn import init, utils
+from minidl.nn.container import ModuleDict, ModuleList, Sequential
+from minidl.nn.linear import Flatten, Identity, Linear, Unflatten
+from minidl.nn.module import Module, Parameter

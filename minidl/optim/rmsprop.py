@@ -1,0 +1,34 @@
+"""RMSprop."""
+
+from minidl.kernels import kernel
+from minidl.optim.optimizer import Optimizer, check_range, zeros_like
+
+
+class RMSprop(Optimizer):
+    """Steps by the gradient over the root of the running mean of its square.
+
+    Source: Tieleman and Hinton 2012, lecture 6.5; ``centered``: Graves 2013, eq. 38-45.
+
+    >>> import minidl
+    >>> p = minidl.tensor([1.0], requires_grad=True)
+    >>> (p * p).backward()
+    >>> RMSprop([p], lr=0.01).step(); p
+    tensor([0.9], requires_grad=True)
+    """
+
+    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False, *, maximize=False):
+        for name, value in {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}.items():
+            check_range(name, value)
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
+                                  "centered": centered, "maximize": maximize})
+
+    def update(self, p, g, group, state):
+        if not state:
+            state["square_avg"] = zeros_like(p)
+            if group["centered"]:
+                state["grad_avg"] = zeros_like(p)
+            if group["momentum"]:
+                state["momentum_buffer"] = zeros_like(p)
+        kernel("rmsprop_update", p)(p, -g if group["maximize"] else g, state["square_avg"], state.get("grad_avg"),
+                                    state.get("momentum_buffer"), group["lr"], group["alpha"], group["eps"],
+                                    group["weight_decay"], group["momentum"])
