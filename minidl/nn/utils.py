@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from minidl.errors import GraphError, ShapeError
-from minidl.ops.shape import cat
+from minidl.ops.join import cat
 from minidl.tape import no_grad
 from minidl.tensor import Tensor, tensor, written
 

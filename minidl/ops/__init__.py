@@ -1,6 +1,7 @@
 """Differentiable ops, one file per family. All public functions, under PyTorch's names."""
 
 from minidl.ops.arithmetic import add, div, floor_divide, mul, neg, remainder, sub
+from minidl.ops.arrange import diag, diagonal, flip, repeat, roll, tile, tril, triu
 from minidl.ops.choose import clamp, maximum, minimum, where
 from minidl.ops.compare import (
     allclose,
@@ -39,6 +40,7 @@ from minidl.ops.create import (
     zeros_like,
 )
 from minidl.ops.dropout import dropout, dropout2d
+from minidl.ops.einsum import einsum
 from minidl.ops.elementwise import abs_ as abs
 from minidl.ops.elementwise import (
     ceil,
@@ -63,7 +65,7 @@ from minidl.ops.elementwise import (
     tanh,
     trunc,
 )
-from minidl.ops.index import (
+from minidl.ops.gather import (
     argwhere,
     embedding,
     gather,
@@ -76,7 +78,9 @@ from minidl.ops.index import (
     scatter_add,
     take_along_dim,
 )
-from minidl.ops.matmul import addmm, bmm, dot, einsum, linear, matmul, mm, mv, outer
+from minidl.ops.index import narrow
+from minidl.ops.join import cat, chunk, concat, concatenate, split, stack, unbind
+from minidl.ops.matmul import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from minidl.ops.random import bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
 from minidl.ops.reduce import all_ as all
 from minidl.ops.reduce import (
@@ -100,32 +104,19 @@ from minidl.ops.reduce import any_ as any
 from minidl.ops.shape import (
     broadcast_tensors,
     broadcast_to,
-    cat,
-    chunk,
-    concat,
-    diag,
-    diagonal,
     flatten,
-    flip,
     movedim,
-    narrow,
     permute,
-    repeat_interleave,
     reshape,
-    roll,
-    split,
     squeeze,
-    stack,
+    swapaxes,
+    swapdims,
     t,
-    tile,
     transpose,
-    tril,
-    triu,
-    unbind,
     unflatten,
     unsqueeze,
 )
 from minidl.ops.softmax import log_softmax, logsumexp, softmax
-from minidl.ops.sort import argsort, sort, topk
+from minidl.ops.sort import argsort, kthvalue, msort, sort, topk
 
 # Every function imported above is public: `from minidl.ops import *` makes it `minidl.NAME`.

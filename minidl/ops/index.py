@@ -1,276 +1,219 @@
-"""Indexing: picking elements and its adjoint, adding them up where they came from. Indices are checked before use."""
+"""Indexing: picking elements, and the adjoint, adding them up where they came from. Indices are checked before use.
+
+A key is applied in two steps: integers, slices, None and ``...`` make a view (Slice and its adjoint Unslice); bool masks and
+integer tensors then pick from axes of that view (Take and its adjoint Put, which gather and embedding use as well).
+"""
+
+import math
 
 import numpy as np
 
-from minidl.dtypes import int64
-from minidl.errors import DtypeError, ShapeError
+from minidl.errors import DtypeError, GraphError, ShapeError
 from minidl.kernels import namespace
 from minidl.op import Op
-from minidl.ops.cast import cast
-from minidl.ops.choose import where
 from minidl.ops.inplace import check_writable
 from minidl.ops.reduce import axis_of
-from minidl.ops.shape import broadcast_tensors, reshape
-from minidl.tensor import Tensor, astensor, method, wrap, written
+from minidl.ops.shape import Permute
+from minidl.tensor import Tensor, astensor, method, mode, written
 
 
-def check_indices(index, size: int, what: str) -> None:
-    """Raise IndexError unless all elements of an integer array lie in [0, size)."""
+def check_indices(index, size: int, what: str, low=0):
+    """The integer array ``index`` as int64, if all its elements lie in [``low``, ``size``).
+
+    Raises DtypeError unless it is an integer array, IndexError naming the first element that is out of range.
+    """
     if index.dtype.kind not in "iu":
-        raise DtypeError(f"{what} must be integers, got {index.dtype}")
-    if index.size and not (0 <= index.min() and index.max() < size):
-        wrong = index[(index < 0) | (index >= size)].reshape(-1)[0]
-        raise IndexError(f"{what}: {wrong} is out of range for size {size}")
+        raise DtypeError(f"{what}: indices must be integers, got {index.dtype}")
+    if index.size and not (index.min() >= low and index.max() < size):
+        wrong = index[(index < low) | (index >= size)][0]
+        raise IndexError(f"{what}: index {wrong} is out of range for size {size}")
+    return index.astype(np.int64, copy=False)
 
 
-class GetItem(Op):
-    """y = x[key]; the adjoint adds into zeros at the same places."""
+class Slice(Op):
+    """y = x[key] for a key of integers, slices and None: a view."""
 
-    def __init__(self, key, unique):
-        self.key, self.unique = key, unique
+    def __init__(self, key):
+        self.key = key
 
     def forward(self, x):
         self.shape = x.shape
         return x[self.key]
 
     def backward(self, gy):
-        return PutItem(self.key, self.unique, self.shape)(gy)
+        return Unslice(self.key, self.shape)(gy)
 
 
-class PutItem(Op):
-    """Zeros of ``shape`` with x added at [key]: the adjoint of GetItem. ``unique``: no place is named twice."""
+class Unslice(Op):
+    """Zeros of ``shape`` with x at [key]: the adjoint of Slice."""
 
-    def __init__(self, key, unique, shape):
-        self.key, self.unique, self.shape = key, unique, shape
+    def __init__(self, key, shape):
+        self.key, self.shape = key, shape
 
     def forward(self, x):
-        xp = namespace(x)
-        y = xp.zeros(self.shape, x.dtype)
-        if self.unique:
-            y[self.key] = x
-        else:
-            xp.add.at(y, self.key, x)
+        y = namespace(x).zeros(self.shape, x.dtype)
+        y[self.key] = x
         return y
 
     def backward(self, gy):
-        return GetItem(self.key, self.unique)(gy)
+        return Slice(self.key)(gy)
 
 
-def _key(key):
-    """The key with tensors as arrays, and whether it can name no place twice."""
-    parts = key if isinstance(key, tuple) else (key,)
-    parts = tuple(p.array if isinstance(p, Tensor) else np.asarray(p) if isinstance(p, list) else p for p in parts)
+class Take(Op):
+    """y[b, r] = x[i(b), j(b), ..., r]: index arrays for the first axes, which broadcast to the shape of b."""
+
+    def __init__(self, *indices):
+        self.indices = indices
+
+    def forward(self, x):
+        self.shape = x.shape
+        self.save(*self.indices)
+        return x[self.indices]
+
+    def backward(self, gy):
+        return Put(self.shape, *[index.array for index in self.saved])(gy)
+
+
+class Put(Op):
+    """Zeros of ``shape`` with y[i(b), j(b), ..., r] += x[b, r]: the adjoint of Take. Places may repeat; sums are in float64."""
+
+    def __init__(self, shape, *indices):
+        self.shape, self.indices = shape, indices
+
+    def forward(self, x):
+        xp, picked = namespace(x), len(self.indices)
+        row = math.prod(self.shape[picked:])
+        start = sum(index * (math.prod(self.shape[axis + 1 : picked]) * row) for axis, index in enumerate(self.indices))
+        places = start[..., None] + xp.arange(row)  # in the flattened result: `add.at` is fast in one dimension
+        wide = np.float64 if x.dtype.kind == "f" else x.dtype
+        self.save(*self.indices)
+        y = xp.zeros(math.prod(self.shape), wide)
+        xp.add.at(y, places.reshape(-1), x.reshape(-1).astype(wide, copy=False))
+        return y.astype(x.dtype, copy=False).reshape(self.shape)
+
+    def backward(self, gy):
+        return Take(*[index.array for index in self.saved])(gy)
+
+
+def _array(part, xp):
+    """A part of a key as an array if it is a tensor, an array, a sequence or a bool, else as it is; 0-d integers become ints."""
+    if isinstance(part, (Tensor, xp.ndarray, np.ndarray, list, tuple, range, bool, np.bool_)):
+        array = xp.asarray(part.array if isinstance(part, Tensor) else part)
+        if not array.size and isinstance(part, (list, tuple)):
+            array = array.astype(np.int64)
+        if array.dtype.kind not in "iub" or array.dtype == np.uint8:
+            raise IndexError(f"indices are bools or integers (but not uint8, which PyTorch reads as a mask), got {array.dtype}")
+        return array if array.ndim or array.dtype.kind == "b" else int(array)
+    return part
+
+
+def _parse(key, x) -> tuple[tuple, dict[int, np.ndarray]]:
+    """The key of a view of the array ``x``, and index arrays for axes of that view, checked and not negative."""
+    xp = namespace(x)
+    parts = [_array(part, xp) for part in (key if isinstance(key, tuple) else (key,))]
+    named = sum(part.ndim if is_mask(part) else part is not None and part is not Ellipsis for part in parts)
+    if named > x.ndim:
+        raise IndexError(f"too many indices: {named} for shape {x.shape}")
+    dots = [i for i, part in enumerate(parts) if part is Ellipsis] or [len(parts)]
+    if len(dots) > 1:
+        raise IndexError("an index can have only one ellipsis")
+    parts[dots[0] : dots[0] + 1] = [slice(None)] * (x.ndim - named)
+    view, indices = [], {}
+    axis = 0  # of x; the axis of the view is counted by `place`
     for part in parts:
-        if hasattr(part, "dtype") and part.dtype.kind not in "iub":
-            raise IndexError(f"tensors as indices must be integers or bools, got {part.dtype}")
-    unique = all(not hasattr(p, "dtype") or p.dtype.kind == "b" or p.ndim == 0 for p in parts)
-    return parts, unique
+        place = sum(not isinstance(p, (int, np.integer)) for p in view)
+        if is_mask(part):
+            if part.shape != x.shape[axis : axis + part.ndim]:
+                raise IndexError(f"a mask of shape {part.shape} does not fit shape {x.shape} at dim {axis}")
+            view += [slice(None)] * part.ndim or [None]
+            indices.update(enumerate(xp.atleast_1d(part).nonzero(), place))
+            axis += part.ndim
+        elif isinstance(part, xp.ndarray):
+            size = x.shape[axis]
+            part = check_indices(part, size, f"dim {axis} of shape {x.shape}", low=-size)
+            view.append(slice(None))
+            indices[place] = xp.where(part < 0, part + size, part)
+            axis += 1
+        else:
+            view.append(part)
+            axis += part is not None
+    return tuple(view), indices
+
+
+def is_mask(part) -> bool:
+    """Whether this part of a key is a bool array or tensor."""
+    return getattr(part, "dtype", None) == np.bool_
 
 
 @method("__getitem__")
 def getitem(input, key) -> Tensor:
-    """Elements by integers, slices, None, ``...``, bool masks, and integer tensors, as in NumPy.
+    """Elements by integers, slices, None and ``...`` (a view), and by bool masks and integer tensors (a copy).
+
+    As in PyTorch, integers are applied first; index tensors broadcast against each other, and their axes come where the
+    first stood if they are neighbours, else in front. Negative indices count from the end. Raises IndexError for an index out
+    of range, too many indices, or a mask that doesn't fit.
 
     >>> import minidl
     >>> x = minidl.arange(6).reshape(2, 3)
-    >>> x[1, ::2], x[x > 3]
-    (tensor([3, 5]), tensor([4, 5]))
+    >>> x[1, ::2], x[x > 3], x[minidl.tensor([1, 0]), 2]
+    (tensor([3, 5]), tensor([4, 5]), tensor([5, 2]))
     """
-    parts, unique = _key(key)
-    return GetItem(parts, unique)(input)
+    if key.__class__ is int or key.__class__ is slice:
+        return Slice(key)(input)
+    view, indices = _parse(key, input.array)
+    if not indices:
+        return Slice(view)(input)
+    x = input if all(part == slice(None) for part in view) else Slice(view)(input)
+    picked = list(indices)
+    rest = [axis for axis in range(x.ndim) if axis not in indices]
+    try:
+        y = Take(*indices.values())(x if picked == list(range(len(picked))) else Permute(picked + rest)(x))
+    except IndexError:
+        raise IndexError("index tensors of shapes " + ", ".join(str(i.shape) for i in indices.values())
+                         + " do not broadcast") from None
+    first, new = picked[0], y.ndim - len(rest)
+    if first and picked == list(range(first, first + len(picked))):
+        y = Permute([*range(new, new + first), *range(new), *range(new + first, y.ndim)])(y)
+    return y
 
 
 @method("__setitem__")
 def setitem(self, key, value) -> None:
-    """Write elements in place (plain data, or under no_grad)."""
+    """Write elements in place: of plain data, or under no_grad. Keys as for reading; the value broadcasts and is cast.
+
+    Raises GraphError within a recorded graph, IndexError for an index out of range, ShapeError for a value that doesn't fit.
+    """
     check_writable(self, "item assignment")
-    self.array[_key(key)[0]] = value.array if isinstance(value, Tensor) else value
+    if mode.recording and getattr(value, "tracked", False):
+        raise GraphError("item assignment would cut the gradient of the value: use where, scatter, cat or stack instead, or "
+                         "assign value.detach()")
+    view, indices = _parse(key, self.array)
+    value = value.array if isinstance(value, Tensor) else value
+    try:
+        if indices:
+            part = self.array[view]
+            part[tuple([indices.get(axis, slice(None)) for axis in range(part.ndim)])] = value
+        else:
+            self.array[view] = value
+    except ValueError as error:
+        raise ShapeError(f"item assignment to a tensor of shape {self.shape}: {error}") from None
     written(self.array)
 
 
-class Gather(Op):
-    """y[i, j] = x[i, index[i, j]] for dim 1, and so on; the adjoint is ScatterAdd."""
-
-    def __init__(self, axis, index):
-        self.axis, self.index = axis, index
-
-    def forward(self, x):
-        self.shape = x.shape
-        part = tuple(slice(None if axis == self.axis else n) for axis, n in enumerate(self.index.shape))
-        return namespace(x).take_along_axis(x[part], self.index, self.axis)
-
-    def backward(self, gy):
-        return ScatterAdd(self.axis, self.index, self.shape)(gy)
-
-
-class ScatterAdd(Op):
-    """Zeros of ``shape`` with y[i, index[i, j]] += x[i, j]: the adjoint of Gather."""
-
-    def __init__(self, axis, index, shape):
-        self.axis, self.index, self.shape = axis, index, shape
-
-    def forward(self, x):
-        xp = namespace(x)
-        y = xp.zeros(self.shape, x.dtype)
-        xp.add.at(y, places(self.axis, self.index), x[tuple(map(slice, self.index.shape))])
-        return y
-
-    def backward(self, gy):
-        return Gather(self.axis, self.index)(gy)
-
-
-def places(axis: int, index) -> tuple:
-    """The full index of ``take_along_axis``: ``index`` along its axis, open grids along the others."""
-    grids = [np.arange(n).reshape([-1 if a == d else 1 for a in range(index.ndim)]) for d, n in enumerate(index.shape)]
-    return tuple(index if d == axis else grid for d, grid in enumerate(grids))
-
-
-def _checked(x: Tensor, dim: int, index: Tensor, what: str) -> tuple[int, np.ndarray]:
-    axis = axis_of(x, dim)
-    if index.ndim != x.ndim or any(n > m for d, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if d != axis):
-        raise ShapeError(f"{what}: the index, shape {index.shape}, must have as many axes as {x.shape} and be no larger on "
-                         f"any but dim {dim}")
-    check_indices(index.array, x.shape[axis], f"{what}, dim {dim}")
-    return axis, index.array
-
-
 @method()
-def gather(input, dim, index) -> Tensor:
-    """Elements picked along ``dim``: y[i, j] = input[i, index[i, j]] for dim 1.
+def narrow(input, dim, start, length) -> Tensor:
+    """``length`` slices of an axis from ``start``, a view.
+
+    Raises IndexError if the axis does not have them.
 
     >>> import minidl
-    >>> minidl.tensor([[1, 2], [3, 4]]).gather(1, minidl.tensor([[1], [0]]))
-    tensor([[2],
-            [3]])
+    >>> minidl.arange(5).narrow(0, 1, 3)
+    tensor([1, 2, 3])
     """
     x = astensor(input)
-    if not x.ndim:
-        return reshape(gather(reshape(x, 1), 0, reshape(index, -1)), index.shape)
-    return Gather(*_checked(x, dim, astensor(index), "gather"))(x)
-
-
-@method()
-def scatter_add(input, dim, index, src) -> Tensor:
-    """input with src[i, j] added at [i, index[i, j]] (dim 1); several may fall on one place."""
-    axis, places_ = _checked(input, dim, index, "scatter_add")
-    return input + ScatterAdd(axis, places_, input.shape)(src)
-
-
-@method()
-def scatter(input, dim, index, src) -> Tensor:
-    """input with src[i, j] (or a number) written at [i, index[i, j]] (dim 1). Where several fall on one place, one wins."""
-    axis, at = _checked(input, dim, index, "scatter")
-    taken = namespace(at).zeros(input.shape, bool)
-    taken[places(axis, at)] = True
-    if not isinstance(src, Tensor):
-        return where(wrap(taken), src, input)
-    winners = namespace(at).zeros(input.shape, np.int64)
-    count = np.arange(at.size).reshape(at.shape)
-    winners[places(axis, at)] = count
-    chosen = src[tuple(map(slice, at.shape))].reshape(-1)[wrap(winners)]
-    return where(wrap(taken), chosen, input)
-
-
-@method()
-def index_select(input, dim, index) -> Tensor:
-    """Slices of ``dim`` in the order of a vector of indices.
-
-    >>> import minidl
-    >>> minidl.arange(6).reshape(2, 3).index_select(1, minidl.tensor([2, 0]))
-    tensor([[2, 0],
-            [5, 3]])
-    """
-    axis = axis_of(input, dim)
-    if index.ndim > 1:
-        raise ShapeError(f"index_select needs a vector of indices, got shape {index.shape}")
-    check_indices(index.array, input.shape[axis], f"index_select, dim {dim}")
-    return GetItem((slice(None),) * axis + (index.array.reshape(-1),), unique=False)(input)
-
-
-@method()
-def take_along_dim(input, indices, dim=None) -> Tensor:
-    """``gather`` with the other axes broadcast; without ``dim``, from the flattened tensor."""
-    if dim is None:
-        return gather(reshape(input, -1), 0, reshape(indices, -1))
-    axis = axis_of(input, dim)
-    rest = [tuple(1 if d == axis else n for d, n in enumerate(x.shape)) for x in (input, indices)]
-    shape = np.broadcast_shapes(*rest)
-    x, i = (y.expand(*(y.shape[d] if d == axis else n for d, n in enumerate(shape))) for y in (input, indices))
-    return gather(x, axis, i)
-
-
-@method()
-def masked_fill(input, mask, value) -> Tensor:
-    """``value`` where the mask holds, in the dtype of the input.
-
-    >>> import minidl
-    >>> minidl.ones(3).masked_fill(minidl.tensor([True, False, True]), 0)
-    tensor([0., 1., 0.])
-    """
-    return where(mask, cast(astensor(value), input.dtype), input)
-
-
-@method()
-def masked_select(input, mask) -> Tensor:
-    """The elements where the mask, broadcast, holds; a vector."""
-    x, m = broadcast_tensors(input, mask)
-    return getitem(x, m)
-
-
-@method("nonzero", "argwhere")
-def nonzero(input) -> Tensor:
-    """The indices of all elements that are not 0, one row each."""
-    return wrap(namespace(input.array).argwhere(input.array))
-
-
-argwhere = nonzero
-
-
-def one_hot(tensor, num_classes=-1) -> Tensor:
-    """For each class number a row with a 1 in its place, as int64.
-
-    Raises IndexError for a number that is negative or not below ``num_classes``.
-
-    >>> import minidl
-    >>> minidl.one_hot(minidl.tensor([0, 2]))
-    tensor([[1, 0, 0],
-            [0, 0, 1]])
-    """
-    classes = astensor(tensor).array
-    if num_classes == -1:
-        if not classes.size:
-            raise ShapeError("one_hot of no elements needs num_classes")
-        num_classes = int(classes.max()) + 1
-    check_indices(classes, num_classes, "one_hot")
-    return wrap((classes[..., None] == namespace(classes).arange(num_classes)).astype(int64))
-
-
-class Embedding(Op):
-    """y = rows of the weight by index; rows at ``padding_idx`` get no gradient."""
-
-    def __init__(self, index, padding_idx):
-        self.index, self.padding_idx = index, padding_idx
-
-    def forward(self, weight):
-        self.shape = weight.shape
-        return weight[self.index]
-
-    def backward(self, gy):
-        if self.padding_idx is not None:
-            gy = where(wrap(self.index != self.padding_idx).unsqueeze(-1), gy, 0.0)
-        return PutItem((self.index,), False, self.shape)(gy)
-
-
-def embedding(input, weight, padding_idx=None) -> Tensor:
-    """Rows of ``weight`` (V, D) chosen by integers of any shape (*) -> (*, D). Row ``padding_idx`` receives no gradient.
-
-    >>> import minidl
-    >>> minidl.embedding(minidl.tensor([[1, 0]]), minidl.eye(2))
-    tensor([[[0., 1.],
-             [1., 0.]]])
-    """
-    index = astensor(input).array
-    check_indices(index, weight.shape[0], "embedding")
-    if padding_idx is not None and padding_idx < 0:
-        padding_idx += weight.shape[0]
-    return Embedding(index, padding_idx)(weight)
+    axis = axis_of(x, dim)
+    size = (x.shape or (0,))[axis]
+    first = start + size if start < 0 else start
+    if not 0 <= first <= first + length <= size:
+        raise IndexError(f"narrow: {length} slices from {start} do not fit into dim {dim} of shape {x.shape}")
+    return Slice((slice(None),) * axis + (slice(first, first + length),))(x)
