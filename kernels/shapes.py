@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 
 def pair(value, name="value") -> tuple[int, int]:
     """An int as (int, int); a pair as it is.
@@ -57,3 +59,46 @@ def pool_output(size: int, kernel: int, stride: int, padding: int, dilation: int
         return conv_output(size, kernel, stride, padding, dilation)
     windows = -(-(size + 2 * padding - dilation * (kernel - 1) - 1) // stride) + 1
     return windows - 1 if (windows - 1) * stride >= size + padding else windows
+
+
+class Windows(NamedTuple):
+    """The windows of a pooling along one axis: window i covers positions starts[i], starts[i] + step, ... below stops[i].
+
+    Padding is already cut off, so every position lies in the image.
+    """
+
+    starts: np.ndarray
+    stops: np.ndarray
+    step: int = 1
+
+
+def pool_windows(size: int, windows: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Windows:
+    """Where each of ``windows`` windows lies in an axis of ``size``.
+
+    >>> pool_windows(5, 3, kernel=2, stride=2, padding=1)
+    Windows(starts=array([0, 1, 3]), stops=array([1, 3, 5]), step=1)
+    """
+    starts = np.arange(windows) * stride - padding
+    stops = np.minimum(starts + dilation * (kernel - 1) + 1, size)
+    skipped = -(np.minimum(starts, 0) // dilation)  # window positions that fall into the padding
+    return Windows(starts + skipped * dilation, stops, dilation)
+
+
+def adaptive_windows(size: int, windows: int) -> Windows:
+    """Windows that share an axis out evenly: from floor(i size / windows) to ceil((i + 1) size / windows).
+
+    >>> adaptive_windows(7, 3)
+    Windows(starts=array([0, 2, 4]), stops=array([3, 5, 7]), step=1)
+    """
+    i = np.arange(windows)
+    return Windows(i * size // windows, -(-(i + 1) * size // windows))
+
+
+def pool_divisors(size: int, windows: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """How many positions each average pooling window counts when padding counts, but not what overhangs it (ceil mode).
+
+    >>> pool_divisors(4, 3, kernel=2, stride=2, padding=1)
+    array([2, 2, 2])
+    """
+    starts = np.arange(windows) * stride - padding
+    return np.minimum(starts + kernel, size + padding) - starts

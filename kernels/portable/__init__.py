@@ -2,6 +2,8 @@
 
 KERNELS = {
     "sum": "sum", "erf": "erf",
+    "max_windows": "pool", "take_winners": "pool", "add_winners": "pool",
+    "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
