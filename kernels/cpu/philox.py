@@ -6,13 +6,14 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.portable.philox import KEY_STEPS, MULTIPLIERS, ROUNDS
+from minidl.kernels.portable import philox as portable
 
 PIECE = 2048  # words
-M0, M1 = map(np.uint64, MULTIPLIERS)
-W0, W1 = map(np.uint32, KEY_STEPS)
+M0, M1 = map(np.uint64, portable.MULTIPLIERS)
+W0, W1 = map(np.uint32, portable.KEY_STEPS)
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
+ROUNDS = portable.ROUNDS
 
 
 def philox(key, counter, n):
@@ -23,7 +24,9 @@ def philox(key, counter, n):
 
 
 def philox_uniform(key, counter, n, dtype):
-    """As the portable kernel."""
+    """As the portable kernel, which does half precision."""
+    if dtype == np.float16:
+        return portable.philox_uniform(key, counter, n, dtype)
     numbers = np.empty(n, dtype)
     if dtype == np.float64:
         in_pieces(_uniform64, 2 * n, key, counter, numbers)
@@ -82,7 +85,9 @@ def _uniform64(start, stop, key, counter, out):
 
 
 def philox_normal(key, counter, n, dtype):
-    """As the portable kernel."""
+    """As the portable kernel, which does half precision."""
+    if dtype == np.float16:
+        return portable.philox_normal(key, counter, n, dtype)
     numbers = np.empty(-(-n // 2) * 2, dtype)
     if dtype == np.float64:
         in_pieces(_normal64, 2 * numbers.size, key, counter, numbers)

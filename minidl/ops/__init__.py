@@ -39,6 +39,7 @@ from minidl.ops.create import (
     zeros,
     zeros_like,
 )
+from minidl.ops.cross_entropy import cross_entropy, multi_margin_loss, nll_loss
 from minidl.ops.dropout import dropout, dropout2d
 from minidl.ops.einsum import einsum
 from minidl.ops.elementwise import abs_ as abs
@@ -80,7 +81,24 @@ from minidl.ops.gather import (
 )
 from minidl.ops.index import narrow
 from minidl.ops.join import cat, chunk, concat, concatenate, split, stack, unbind
+from minidl.ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from minidl.ops.matmul import addmm, bmm, dot, linear, matmul, mm, mv, outer
+from minidl.ops.pool import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    max_pool2d,
+    max_unpool2d,
+)
 from minidl.ops.random import bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
 from minidl.ops.reduce import all_ as all
 from minidl.ops.reduce import (

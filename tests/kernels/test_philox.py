@@ -95,8 +95,8 @@ def test_uniform_takes_the_highest_bits(room, n):
     assert found.dtype == np.float64 and found.tolist() == double
 
 
-def test_uniform_half_precision():
-    found = portable.philox_uniform(KEY, COUNTER, 1001, np.dtype(np.float16))
+def test_uniform_half_precision(room):
+    found = room.philox_uniform(KEY, COUNTER, 1001, np.dtype(np.float16))
     assert found.dtype == np.float16
     assert found.tolist() == [word // 2**21 / 2**11 for word in stream(KEY, COUNTER, 1001)]
 
@@ -136,9 +136,9 @@ def test_rooms_agree_on_normals_within_2_ulp(dtype):
     assert (np.abs(a - b) <= 2 * np.spacing(np.abs(b))).all()
 
 
-def test_normal_half_precision():
-    single = portable.philox_normal(KEY, COUNTER, 99, np.dtype(np.float32))
-    found = portable.philox_normal(KEY, COUNTER, 99, np.dtype(np.float16))
+def test_normal_half_precision(room):
+    single = room.philox_normal(KEY, COUNTER, 99, np.dtype(np.float32))
+    found = room.philox_normal(KEY, COUNTER, 99, np.dtype(np.float16))
     assert found.dtype == np.float16
     np.testing.assert_allclose(found, single, rtol=2**-10, atol=1e-7)
 
