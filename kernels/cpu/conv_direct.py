@@ -1,225 +1,157 @@
-"""Convolution of stride 1 without a column matrix: a sum of shifted images.
+"""Convolution without a column matrix: a sum of shifted images.
 
 Laid out in memory with its padding, an image is one long row of pixels, and what position (a, k) of the window reads is that
-same row, shifted by ``a * dh * width + k * dw``:
+same row, shifted by ``a * width + k``:
 
     y[o, p] = sum over taps t of w[o, t] * source[shift[t] + p]         t = (c, a, k), p = i * width + j
 
-Every p is independent of the others, so the loops over p run in vector registers, four outputs and five taps at a time: each
-value loaded is used four times. The right margin of a row is the left margin of the next. Outputs and taps are filled up to
-whole blocks with weights of 0, and the extra taps read zeros; places p between the end of an output row and the start of the
-next are computed and dropped.
+Every p is independent of the others, so loops over p run in vector registers (``conv_tiles``). Dilation only changes the
+shifts. A stride of s splits the image into s x s phases, each of every s-th pixel; a tap reads one phase, again as a shifted
+row. Work is cut into tiles of about a thousand places that stay in the cache: rows of a large image, or several small images.
 """
 
 import functools
+import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from minidl.kernels.cpu.compile import jit
+from minidl.kernels.cpu.conv_tiles import LANES, OUTPUTS, TAPS, TILE, correlate_tiles, weight_grad_tiles
 from minidl.kernels.cpu.threads import split
 from minidl.kernels.shapes import windows
 
-TILE = 1024  # pixels worked on at a time: their sums for four outputs fit the first-level cache
-ROW = TILE + 128  # from one output's sums to the next: not a multiple of 4096 bytes, which would collide in the cache
-LANES = 16  # tiles are rounded up to whole vectors; the compiler needs to see it, as in range(vectors * LANES)
-OUTPUTS, TAPS = 4, 5
-PARTS = 16  # images are summed in this many parts, whatever the number of threads: the same bits on every machine
+PARTS = 16  # a weight gradient is summed in up to so many parts, whatever the number of threads: the same bits everywhere
 
 
-def fits(x_shape, w_shape, geometry):
-    """Whether these kernels can do the convolution: stride 1, and rows that fit a tile."""
-    return geometry.stride == (1, 1) and x_shape[3] + 2 * geometry.padding[1] + geometry.dilation[1] * w_shape[3] <= TILE
+class Layout(NamedTuple):
+    """A tile is ``rows`` x ``columns`` outputs of each of several ``images``. What they read lies in memory as, for each
+    channel and phase, a ``plane``: ``height`` x ``width`` pixels of each image, and some zeros to the next whole vector.
+    """
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    images: int
+    rows: int
+    columns: int
+    height: int
+    width: int
+    plane: int
 
 
 def conv2d(x, w, b, geometry):
-    """As the portable kernel, for stride 1."""
-    groups = geometry.groups
-    y = np.empty((len(x), len(w), *windows(x.shape[2:], w.shape[2:], geometry)), x.dtype)
-    b = np.zeros(len(w), x.dtype) if b is None else b
-    _correlate(_grouped(x, groups), w.reshape(groups, len(w) // groups, *w.shape[1:]), b, _grouped(y, groups), geometry)
+    """As the portable kernel."""
+    size = windows(x.shape[2:], w.shape[2:], geometry)
+    y = np.empty((len(x), len(w), *size), x.dtype)
+    places = tuple(range(0, k * d, d) for k, d in zip(w.shape[2:], geometry.dilation, strict=True))
+    _correlate(x, _grouped(w, geometry), b, y, places, geometry.stride, geometry.padding, (0, 0), (1, 1), size)
     return y
 
 
 def conv2d_input_grad(gy, w, x_shape, geometry):
-    """As the portable kernel, for stride 1: gy, padded, is convolved with the kernels turned by 180 degrees."""
-    groups = geometry.groups
+    """As the portable kernel. Each phase of gx is a convolution of gy, of stride 1, with the taps that read this phase, in
+    reverse.
+    """
     gx = np.empty(x_shape, gy.dtype)
-    turned = w.reshape(groups, len(w) // groups, *w.shape[1:]).swapaxes(1, 2)[..., ::-1, ::-1]
-    padding = tuple(d * (k - 1) - p for d, k, p in zip(geometry.dilation, w.shape[2:], geometry.padding, strict=True))
-    b = np.zeros(x_shape[1], gy.dtype)
-    _correlate(_grouped(gy, groups), turned, b, _grouped(gx, groups), geometry._replace(padding=padding))
+    weights = _grouped(w, geometry).swapaxes(1, 2)
+    for phase in itertools.product(*map(range, geometry.stride)):
+        axes = zip(phase, geometry.stride, geometry.padding, geometry.dilation, w.shape[2:], x_shape[2:], strict=True)
+        taps, places, padding, first, size = zip(*itertools.starmap(_phase, axes), strict=True)
+        _correlate(gy, weights[..., taps[0], taps[1]], None, gx, places, (1, 1), padding, first, geometry.stride, size)
     return gx
 
 
+def _phase(phase, stride, padding, dilation, kernel, size):
+    """Along one axis: the taps that read this phase of the padded image; how far, from the last one on, they reach back; the
+    padding of gy that this takes; the first pixel of the phase that is in the image, and the number of those pixels.
+    """
+    step = stride // math.gcd(stride, dilation)
+    start = next((a for a in range(min(step, kernel)) if a * dilation % stride == phase), kernel)
+    back = [a * dilation // stride for a in range(start, kernel, step)]
+    reach = max(back, default=0)
+    first = (phase - padding) % stride
+    return (slice(start, kernel, step), tuple(reach - b for b in back), reach - (first + padding) // stride, first,
+            len(range(first, size, stride)))
+
+
 def conv2d_weight_grad(gy, x, w_shape, geometry):
-    """As the portable kernel, for stride 1: the gradient of w[o, t] is the dot product of gy[o] and the image shifted by t."""
-    gy, x = _grouped(gy, geometry.groups), _grouped(x, geometry.groups)
-    n, groups, o, oh, ow = gy.shape
-    top, left = geometry.padding
-    width = max(x.shape[4] + left, ow)
-    overhang = geometry.dilation[0] * (w_shape[2] - 1)
-    rows = min(oh, TILE // width)
-    pitch = (rows + overhang) * width  # from one image to the next
-    images = max(1, min(n, TILE // pitch)) if rows == oh else 1
-    shift = _shifts(w_shape[1:], geometry.dilation, images * pitch, width)
-    parts = min(n, PARTS)
-    sums = np.zeros((parts, groups, _whole(o, OUTPUTS), len(shift)), x.dtype)
-    split(_weight_grad_parts, parts * groups, n * groups * o * len(shift) * oh * ow,
-          x, gy, sums, shift, images, rows, pitch, width, top, left)
-    gw = np.empty(w_shape, x.dtype)
-    taps = math.prod(w_shape[1:])
-    np.sum(sums[:, :, :o, :taps], axis=0, out=gw.reshape(groups, o, taps))
+    """As the portable kernel: the gradient of w[o, t] is the dot product of gy[o] and the image shifted by t."""
+    gw = np.zeros(w_shape, x.dtype)
+    if not gy.size:
+        return gw
+    places = tuple(range(0, k * d, d) for k, d in zip(w_shape[2:], geometry.dilation, strict=True))
+    layout, shift, room = _plan(len(x), w_shape[1], x.shape[2:], gy.shape[2:], places, geometry.stride, geometry.padding)
+    groups, outputs, taps = geometry.groups, w_shape[0] // geometry.groups, math.prod(w_shape[1:])
+    tiles, blocks = _tiles(len(x), gy.shape[2:], layout), -(-outputs // OUTPUTS)
+    parts = min(tiles, max(1, PARTS // (groups * blocks)))
+    sums = np.zeros((parts, groups, blocks * OUTPUTS, len(shift)), x.dtype)
+    flat = layout._replace(stride=(1, 1), padding=(0, 0))
+    split(weight_grad_tiles, parts * groups * blocks, gy.size * taps // LANES, _grouped_images(x, groups),
+          _grouped_images(gy, groups), sums, shift, room, layout, flat, tiles)
+    np.sum(sums[:, :, :outputs, :taps], axis=0, out=gw.reshape(groups, outputs, taps))
     return gw
 
 
-def _grouped(x, groups):
+def _correlate(x, w, b, y, places, stride, padding, first, step, size):
+    """y[..., first::step] = sum over taps of w (G, O/G, C/G, rows, columns) times what they read at ``places`` of the padded
+    image, from there on in steps of ``stride``; plus b (O,).
+    """
+    n, (groups, outputs, channels) = len(x), w.shape[:3]
+    if not n or 0 in size:
+        return
+    layout, shift, room = _plan(n, channels, x.shape[2:], size, places, stride, padding)
+    blocks, taps = -(-outputs // OUTPUTS), math.prod(w.shape[2:])
+    weights = np.zeros((groups, blocks * OUTPUTS, len(shift)), x.dtype)
+    weights[:, :outputs, :taps] = w.reshape(groups, outputs, taps)
+    bias = np.zeros((groups, blocks * OUTPUTS), x.dtype)
+    if b is not None:
+        bias[:, :outputs] = b.reshape(groups, outputs)
+    items = _tiles(n, size, layout) * groups * blocks
+    split(correlate_tiles, items, n * math.prod(size) * groups * outputs * taps // LANES, _grouped_images(x, groups), weights, bias,
+          _grouped_images(y, groups), shift, room, layout, size, first, step)
+
+
+def _grouped(w, geometry):
+    """(O, C/G, KH, KW) -> (G, O/G, C/G, KH, KW)"""
+    return w.reshape(geometry.groups, len(w) // geometry.groups, *w.shape[1:])
+
+
+def _grouped_images(x, groups):
     """(N, C, H, W) -> (N, G, C/G, H, W)"""
-    n, c, h, w = x.shape
-    return x.reshape(n, groups, c // groups, h, w)
-
-
-def _whole(count, block):
-    """Rounded up to whole blocks."""
-    return -(-count // block) * block
+    return x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])
 
 
 @functools.lru_cache
-def _shifts(window, dilation, pitch, width):
-    """For each tap (c, a, k) how far from its output's place it reads; the extra taps read behind the last channel."""
-    c, a, k = np.ogrid[tuple(slice(size) for size in window)]
-    taps = c * pitch + a * (dilation[0] * width) + k * dilation[1]
-    shifts = np.full(_whole(taps.size, TAPS), window[0] * pitch + width)
-    shifts[: taps.size] = taps.ravel()
-    return shifts
+def _plan(n, channels, x_size, y_size, places, stride, padding):
+    """The layout; for each tap (c, row, column) how far from its output's place it reads; and the room that a tile takes."""
+    layout = _layout(n, x_size, y_size, [max(along, default=0) for along in places], stride, padding)
+    (sh, sw), plane = stride, layout.plane
+    rows = np.array([place % sh * sw * plane + place // sh * layout.width for place in places[0]], int)
+    columns = np.array([place % sw * plane + place // sw for place in places[1]], int)
+    taps = np.arange(channels)[:, None, None] * (sh * sw * plane) + rows[:, None] + columns
+    behind = channels * sh * sw * plane
+    shift = np.full(-(-taps.size // TAPS) * TAPS, behind)
+    shift[: taps.size] = taps.ravel()
+    return layout, shift, int(shift.max(initial=behind)) + plane + LANES
 
 
-def _correlate(x, w, b, y, geometry):
-    """y (N, G, O/G, OH, OW) = x (N, G, C/G, H, W) correlated with w (G, O/G, C/G, KH, KW), plus b (O,)."""
-    n, groups, o, oh, ow = y.shape
-    top, left = geometry.padding
-    width = max(x.shape[4] + left, ow)
-    tiles = -(-oh // (TILE // width))
-    rows = -(-oh // tiles)
-    pitch = (rows + geometry.dilation[0] * (w.shape[3] - 1)) * width  # from one channel to the next
-    shift = _shifts(w.shape[2:], geometry.dilation, pitch, width)
-    weights = np.zeros((groups, _whole(o, OUTPUTS), len(shift)), x.dtype)
-    weights[:, :o, : math.prod(w.shape[2:])] = w.reshape(groups, o, math.prod(w.shape[2:]))
-    bias = np.zeros((groups, _whole(o, OUTPUTS)), x.dtype)
-    bias[:, :o] = b.reshape(groups, o)
-    split(_correlate_tiles, n * groups * tiles, n * groups * o * len(shift) * oh * ow,
-          x, weights, bias, y, shift, rows, pitch, width, top, left)
+def _layout(n, x_size, y_size, last, stride, padding):
+    """Planes that share their margins: what hangs over the right or lower edge reads the left or upper margin of the next."""
+    (oh, ow), hang = y_size, [place // s for place, s in zip(last, stride, strict=True)]
+    height, width = (max(o, -(-(size + p) // s), o + h - p // s)
+                     for o, size, p, s, h in zip(y_size, x_size, padding, stride, hang, strict=True))
+    if height * width <= TILE:
+        images = -(-n // -(-n // (TILE // (height * width))))
+        return Layout(stride, padding, images, oh, ow, height, width, images * height * width + LANES)
+    columns = ow
+    if width > TILE // 2:
+        columns = -(-ow // -(-ow * 4 // TILE))
+        width = columns + hang[1]
+    rows = -(-oh // -(-oh // max(1, TILE // width)))
+    height = rows + hang[0]
+    return Layout(stride, padding, 1, rows, columns, height, width, height * width + LANES)
 
 
-@jit
-def _correlate_tiles(start, stop, x, w, b, y, shift, rows, pitch, width, top, left):
-    """Tiles of ``rows`` output rows, numbered through all images and groups."""
-    groups, channels = x.shape[1], x.shape[2]
-    outputs, oh, ow = y.shape[2], y.shape[3], y.shape[4]
-    tiles = -(-oh // rows)
-    source = _zeros(channels * pitch + width + TILE + LANES, x)
-    sums = _zeros(OUTPUTS * ROW, x)
-    for item in range(start, stop):
-        n, g, first = item // tiles // groups, item // tiles % groups, item % tiles * rows
-        count = min(rows, oh - first)
-        _load(source, x[n, g], first - top, left, pitch, width, pitch // width)
-        vectors = ((count - 1) * width + ow + LANES - 1) // LANES
-        for o in range(0, outputs, OUTPUTS):
-            for u in range(OUTPUTS):
-                for p in range(vectors * LANES):
-                    sums[u * ROW + p] = b[g, o + u]
-            _add_taps(sums, source, shift, w[g, o : o + OUTPUTS], vectors)
-            for u in range(min(OUTPUTS, outputs - o)):
-                lines = sums[u * ROW : u * ROW + count * width].reshape(count, width)
-                for i in range(count):
-                    for j in range(ow):
-                        y[n, g, o + u, first + i, j] = lines[i, j]
-
-
-@jit
-def _add_taps(sums, source, shift, w, vectors):
-    """Add all taps, five at a time, to the sums of four outputs."""
-    for t in range(0, shift.size, TAPS):
-        s0, s1, s2, s3, s4 = (source[shift[t] :], source[shift[t + 1] :], source[shift[t + 2] :], source[shift[t + 3] :],
-                              source[shift[t + 4] :])
-        a0, a1, a2, a3, a4 = w[0, t], w[0, t + 1], w[0, t + 2], w[0, t + 3], w[0, t + 4]
-        b0, b1, b2, b3, b4 = w[1, t], w[1, t + 1], w[1, t + 2], w[1, t + 3], w[1, t + 4]
-        c0, c1, c2, c3, c4 = w[2, t], w[2, t + 1], w[2, t + 2], w[2, t + 3], w[2, t + 4]
-        d0, d1, d2, d3, d4 = w[3, t], w[3, t + 1], w[3, t + 2], w[3, t + 3], w[3, t + 4]
-        for p in range(vectors * LANES):
-            x0, x1, x2, x3, x4 = s0[p], s1[p], s2[p], s3[p], s4[p]
-            sums[p] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3 + a4 * x4
-            sums[p + ROW] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3 + b4 * x4
-            sums[p + 2 * ROW] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3 + c4 * x4
-            sums[p + 3 * ROW] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3 + d4 * x4
-
-
-@jit
-def _weight_grad_parts(start, stop, x, gy, gw, shift, images, rows, pitch, width, top, left):
-    """Parts of the batch, each for all groups: several images or, of large ones, ``rows`` rows at a time."""
-    total, groups, channels = x.shape[0], x.shape[1], x.shape[2]
-    outputs, oh, ow = gy.shape[2], gy.shape[3], gy.shape[4]
-    parts, block = gw.shape[0], images * pitch
-    source = _zeros((channels + 1) * block + width + LANES, x)
-    grads = _zeros(gw.shape[2] * block + LANES, x)  # places beside and between the images stay 0
-    for item in range(start, stop):
-        part, g = item // groups, item % groups
-        last = total * (part + 1) // parts
-        for n in range(total * part // parts, last, images):
-            batch = min(images, last - n)
-            if batch < images:
-                grads[:] = 0
-            for first in range(0, oh, rows):
-                for image in range(batch):
-                    _load(source[image * pitch :], x[n + image, g], first - top, left, block, width, pitch // width)
-                    _load(grads[image * pitch :], gy[n + image, g], first, 0, block, width, rows)
-                vectors = ((batch - 1) * pitch + (rows - 1) * width + ow + LANES - 1) // LANES
-                for o in range(0, outputs, OUTPUTS):
-                    _add_dots(gw[part, g, o : o + OUTPUTS], grads[o * block :], block, source, shift, vectors)
-
-
-@jit
-def _add_dots(gw, grads, pitch, source, shift, vectors):
-    """Dot products of four outputs' gradients with all shifted images, five at a time."""
-    ga, gb, gc, gd = grads, grads[pitch:], grads[2 * pitch :], grads[3 * pitch :]
-    for t in range(0, shift.size, TAPS):
-        s0, s1, s2, s3, s4 = (source[shift[t] :], source[shift[t + 1] :], source[shift[t + 2] :], source[shift[t + 3] :],
-                              source[shift[t + 4] :])
-        a0 = a1 = a2 = a3 = a4 = b0 = b1 = b2 = b3 = b4 = gw.dtype.type(0)
-        c0 = c1 = c2 = c3 = c4 = d0 = d1 = d2 = d3 = d4 = gw.dtype.type(0)
-        for p in range(vectors * LANES):
-            x0, x1, x2, x3, x4 = s0[p], s1[p], s2[p], s3[p], s4[p]
-            a, b, c, d = ga[p], gb[p], gc[p], gd[p]
-            a0, a1, a2, a3, a4 = a0 + a * x0, a1 + a * x1, a2 + a * x2, a3 + a * x3, a4 + a * x4
-            b0, b1, b2, b3, b4 = b0 + b * x0, b1 + b * x1, b2 + b * x2, b3 + b * x3, b4 + b * x4
-            c0, c1, c2, c3, c4 = c0 + c * x0, c1 + c * x1, c2 + c * x2, c3 + c * x3, c4 + c * x4
-            d0, d1, d2, d3, d4 = d0 + d * x0, d1 + d * x1, d2 + d * x2, d3 + d * x3, d4 + d * x4
-        for column, (a, b, c, d) in enumerate(((a0, b0, c0, d0), (a1, b1, c1, d1), (a2, b2, c2, d2), (a3, b3, c3, d3),
-                                               (a4, b4, c4, d4))):
-            gw[0, t + column] += a
-            gw[1, t + column] += b
-            gw[2, t + column] += c
-            gw[3, t + column] += d
-
-
-@jit
-def _zeros(size, like):
-    """An array of zeros that starts on a cache line (64 bytes)."""
-    array = np.zeros(size + LANES, like.dtype)
-    return array[-array.ctypes.data % 64 // array.itemsize :][:size]
-
-
-@jit
-def _load(target, image, first, left, pitch, width, rows):
-    """Rows of each channel, ``first`` and following, into rows of ``width`` with a margin of ``left``; outside they are 0."""
-    channels, h, w = image.shape
-    margin, crop = max(0, left), max(0, -left)
-    for c in range(channels):
-        lines = target[c * pitch + margin : c * pitch + margin + rows * width].reshape(rows, width)
-        for row in range(rows):
-            if 0 <= first + row < h:
-                for j in range(w - 2 * crop):
-                    lines[row, j] = image[c, first + row, j + crop]
-            else:
-                for j in range(width):
-                    lines[row, j] = 0
+def _tiles(n, size, layout):
+    """How many tiles cover n outputs of this size."""
+    return -(-n // layout.images) * -(-size[0] // layout.rows) * -(-size[1] // layout.columns)

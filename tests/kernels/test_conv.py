@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cpu import conv as cpu
-from minidl.kernels.cpu import conv_direct, conv_gemm, threads
+from minidl.kernels.cpu import conv_direct, conv_pointwise, threads
 from minidl.kernels.cpu import im2col as cpu_im2col
 from minidl.kernels.portable import conv as portable
 from minidl.kernels.portable import im2col as portable_im2col
@@ -74,17 +74,13 @@ GEOMETRIES = [ConvGeometry(*zip(along, across, strict=True), groups)
               for along, across in zip(ALONG, ALONG[7:] + ALONG[:7], strict=True)]
 
 
-MODULES = [portable, cpu, conv_direct, conv_gemm]
-
-
-def able(geometry):
-    return [module for module in MODULES if module is not conv_direct or geometry.stride == (1, 1)]
+MODULES = [portable, cpu, conv_direct]
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_every_geometry(geometry):
     case = Case(geometry)
-    for module in able(geometry):
+    for module in MODULES:
         case.check(module)
 
 
@@ -101,33 +97,42 @@ def test_any_shape(stride, padding, dilation, kernel_size, groups, n, c, o, exce
     size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + e for k, d, p, e in span)
     geometry = ConvGeometry(stride, padding, dilation, groups)
     case = Case(geometry, dtype, n, c, o, size, kernel_size)
-    for module in able(geometry):
+    for module in MODULES:
         case.check(module)
 
 
-# Larger than one tile, one block of columns or one part of the batch, and lengths that are not whole vectors.
+# Several tiles of rows, columns or images, several parts of the batch, and lengths that are not whole vectors.
 LARGE = {
-    "several tiles": dict(geometry=ConvGeometry(padding=(2, 1)), n=1, c=2, o=3, size=(37, 61), kernel_size=(3, 4)),
-    "rows as long as a tile": dict(geometry=ConvGeometry(), n=2, c=1, o=1, size=(3, 1018), kernel_size=(2, 5)),
-    "rows longer than a tile": dict(geometry=ConvGeometry(), n=1, c=1, o=2, size=(3, 1030), kernel_size=(2, 5)),
-    "many images": dict(geometry=ConvGeometry(padding=(1, 1)), n=35, c=2, o=5, size=(4, 3), kernel_size=(3, 2)),
+    "rows": dict(geometry=ConvGeometry(padding=(2, 1)), n=1, c=2, o=3, size=(37, 61), kernel_size=(3, 4)),
+    "columns": dict(geometry=ConvGeometry(padding=(0, 2)), n=2, c=1, o=1, size=(3, 1518), kernel_size=(2, 5)),
+    "columns of phases": dict(geometry=ConvGeometry((2, 3), (0, 1), (1, 2)), n=1, c=1, o=2, size=(5, 1800)),
+    "images": dict(geometry=ConvGeometry(padding=(1, 1)), n=95, c=2, o=5, size=(4, 3), kernel_size=(3, 2)),
+    "images of phases": dict(geometry=ConvGeometry((3, 2), (1, 2)), n=95, c=1, o=2, size=(7, 5), kernel_size=(3, 2)),
+    "channels": dict(geometry=ConvGeometry(padding=(1, 1)), n=1, c=1030, o=1, size=(17, 18), kernel_size=(1, 2)),
     "lenet": dict(geometry=ConvGeometry(), n=1, c=6, o=16, size=(14, 14), kernel_size=(5, 5)),
-    "grouped": dict(geometry=ConvGeometry(padding=(0, 2), groups=3), n=17, c=9, o=6, size=(5, 7), kernel_size=(2, 4)),
+    "grouped": dict(geometry=ConvGeometry(padding=(0, 2), groups=3), n=37, c=9, o=6, size=(5, 7), kernel_size=(2, 4)),
     "depthwise": dict(geometry=ConvGeometry(padding=(1, 1), groups=7), n=2, c=7, o=14, size=(6, 5), kernel_size=(3, 3)),
-    "pointwise": dict(geometry=ConvGeometry(groups=2), n=3, c=8, o=6, size=(6, 5), kernel_size=(1, 1)),
-    "strided pointwise": dict(geometry=ConvGeometry((3, 2)), n=3, c=8, o=6, size=(6, 5), kernel_size=(1, 1)),
+    "wide padding": dict(geometry=ConvGeometry((1, 2), (9, 8)), n=3, c=1, o=2, size=(4, 3), kernel_size=(2, 3)),
+    "wide dilation": dict(geometry=ConvGeometry((1, 2), (9, 8), (11, 12)), n=3, c=1, o=2, size=(4, 9), kernel_size=(2, 3)),
+    "wide stride": dict(geometry=ConvGeometry((5, 4)), n=3, c=2, o=5, size=(13, 11), kernel_size=(2, 3)),
     "padded pointwise": dict(geometry=ConvGeometry(padding=(1, 2)), n=3, c=4, o=3, size=(6, 5), kernel_size=(1, 1)),
 }
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", LARGE)
-def test_large(name, dtype, monkeypatch):
-    monkeypatch.setattr(conv_gemm, "CACHE", 500)
-    case = Case(dtype=dtype, **LARGE[name])
-    for module in able(case.geometry):
-        if module is not conv_direct or conv_direct.fits(case.x.shape, case.w.shape, case.geometry):
-            case.check(module)
+def test_large(name, dtype):
+    Case(dtype=dtype, **LARGE[name]).check(conv_direct)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("geometry", [ConvGeometry(), ConvGeometry(groups=2), ConvGeometry((3, 2)), ConvGeometry((3, 1), groups=4)],
+                         ids=str)
+def test_pointwise(geometry, dtype):
+    for n, size in ((3, (6, 5)), (1, (1, 1)), (0, (2, 3)), (35, (7, 8))):
+        case = Case(geometry, dtype, n, c=8, o=12, size=size, kernel_size=(1, 1))
+        case.check(conv_pointwise)
+        case.check(cpu)
 
 
 def test_float16_is_computed_in_float32():
@@ -183,10 +188,10 @@ def test_inputs_are_left_alone_and_results_own_their_memory(module):
         assert not any(np.shares_memory(array, result) for result in results)
 
 
-@pytest.mark.parametrize("module", [cpu, conv_direct, conv_gemm], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [conv_direct, conv_pointwise], ids=lambda module: module.__name__)
 def test_results_are_not_views(module):
     """A gradient that is a view would be copied once more when it becomes ``.grad``."""
-    assert all(result.base is None for result in Case(ConvGeometry(padding=(1, 1))).computed(module))
+    assert all(result.base is None for result in Case(ConvGeometry((2, 1)), kernel_size=(1, 1)).computed(module))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -245,12 +250,12 @@ def test_number_of_threads_changes_no_bit():
 
 
 def test_explain_tells_the_algorithm():
-    def run(geometry):
-        case = Case(geometry, np.float32)
+    def run(geometry, kernel_size=(3, 2)):
+        case = Case(geometry, np.float32, kernel_size=kernel_size)
         kernel("conv2d", case.x)(case.x, case.w, case.b, geometry)
 
     assert "direct" in str(explain(run, ConvGeometry())[-1])
-    assert "gemm" in str(explain(run, ConvGeometry((2, 1)))[-1])
+    assert "pointwise" in str(explain(run, ConvGeometry(), (1, 1))[-1])
     with use_backend("portable"):
         assert [choice.backend for choice in explain(run, ConvGeometry())] == ["portable"]
 
