@@ -83,7 +83,7 @@ def test_batchmean_divides_by_the_batch():
     assert abs(kl_div(x, t, reduction="batchmean").item() - kl_div(x, t, reduction="sum").item() / 2) < 1e-15
 
 
-@pytest.mark.parametrize("loss, divide_by_weights", [(mse_loss), (l1_loss), (huber_loss, False)])
+@pytest.mark.parametrize("loss, divide_by_weights", [(mse_loss, True), (l1_loss, True), (huber_loss, False)])
 def test_weights_of_elements(loss, divide_by_weights):
     x, t, w = leaf(2, 3), leaf(2, 3, seed=1), leaf(2, 3, low=0.5, seed=2).detach()
     each = loss(x, t, reduction="none").detach().numpy() * w.numpy()
