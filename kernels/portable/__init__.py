@@ -11,4 +11,7 @@ KERNELS = {
     "dropout_mask": "dropout", "apply_mask": "dropout",
     "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",
     "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
+    "batch_norm": "norm", "batch_norm_grad": "norm", "group_norm": "norm", "group_norm_grad": "norm",
+    "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
+    "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
 }

@@ -1,0 +1,257 @@
+"""Normalisation, compiled. Sums, statistics and all that belongs to a channel are float64; elements have their own dtype.
+
+Images are walked plane by plane, one channel or group at a time, which stays in the cache between the passes over it. Vectors
+(planes of one element) are walked row by row, with one running sum for each column.
+"""
+
+import math
+
+import numpy as np
+
+from minidl.kernels.cpu.compile import jit, ready
+from minidl.kernels.cpu.softmax import total
+from minidl.kernels.cpu.threads import split
+
+BLOCKS = 16  # group_norm_grad keeps the sums of as many blocks of images apart, so that threads never share one
+
+
+def batch_norm(x, weight, bias, eps, mean=None, var=None):
+    """As the portable kernel."""
+    channels, fixed = x.shape[1], mean is not None
+    mean, var = (_wide(mean), _wide(var)) if fixed else np.zeros((2, channels))
+    y = np.empty(x.shape, x.dtype)
+    walk, view = _walk(x, 1, _batch_planes, _batch_vectors)
+    split(walk, channels, 4 * x.size, view(x), fixed, mean, var, _wide(weight), _wide(bias), float(eps), view(y))
+    return y, mean, var
+
+
+def batch_norm_grad(gy, x, weight, eps, mean, var, fixed):
+    """As the portable kernel."""
+    gx, (gweight, gbias) = np.empty(x.shape, x.dtype), np.zeros((2, x.shape[1]))
+    walk, view = _walk(x, 1, _batch_planes_grad, _batch_vectors_grad)
+    split(walk, x.shape[1], 6 * x.size, view(gy), view(x), fixed, _wide(mean), _wide(var), _wide(weight), float(eps), view(gx),
+          gweight, gbias)
+    return gx, gweight, gbias
+
+
+def group_norm(x, groups, weight, bias, eps):
+    """As the portable kernel."""
+    y, (mean, var) = np.empty(x.shape, x.dtype), np.empty((2, len(x), groups))
+    walk, view = _walk(x, groups, _group_planes, _group_vectors)
+    split(walk, mean.size, 4 * x.size, view(x), _wide(weight), _wide(bias), float(eps), mean.reshape(-1), var.reshape(-1),
+          view(y))
+    return y, mean, var
+
+
+def group_norm_grad(gy, x, groups, weight, eps, mean, var):
+    """As the portable kernel."""
+    blocks = min(BLOCKS, len(x))
+    gx, (gweight, gbias) = np.empty(x.shape, x.dtype), np.zeros((2, blocks, x.shape[1]))
+    walk, view = _walk(x, groups, _group_planes_grad, _group_vectors_grad)
+    if x.size:
+        split(walk, blocks * groups, 6 * x.size, view(gy), view(x), _wide(weight), float(eps), mean.reshape(-1),
+              var.reshape(-1), view(gx), gweight, gbias)
+    return gx, gweight.sum(0), gbias.sum(0)
+
+
+def _wide(values):
+    return ready(values.astype(np.float64))
+
+
+def _walk(x, groups, planes, vectors):
+    """Which of two functions suits the shape of x, and how it wants to see arrays: images as (N groups, C / groups, plane),
+    vectors as (N groups, C / groups).
+    """
+    size = math.prod(x.shape[2:])
+    shape = (x.shape[0] * groups, x.shape[1] // groups, size)
+    if size == 1:
+        return vectors, lambda array: ready(array).reshape(shape[:2])
+    return planes, lambda array: ready(array).reshape(shape)
+
+
+@jit
+def squares(x, mean):
+    """Sum of (x - mean)²."""
+    result = 0.0
+    for i in range(x.size):
+        d = x[i] - mean
+        result += d * d
+    return result
+
+
+@jit
+def moments(gy, x, mean):
+    """Sums of gy and of gy (x - mean)."""
+    plain = weighted = 0.0
+    for i in range(x.size):
+        plain += gy[i]
+        weighted += gy[i] * (x[i] - mean)
+    return plain, weighted
+
+
+@jit
+def standardise(x, mean, slope, offset, y):
+    """y = slope (x - mean) + offset, in the dtype of x: what rounding the mean loses joins the offset, so that a large mean
+    costs no digits.
+    """
+    number = x.dtype.type
+    near, a, constant = number(mean), number(slope), number(offset - slope * (mean - x.dtype.type(mean)))
+    for i in range(x.size):
+        y[i] = a * (x[i] - near) + constant
+
+
+@jit
+def combine(gy, scale, x, mean, slope, offset, gx):
+    """gx = scale gy + slope (x - mean) + offset, in the dtype of x, as ``standardise``."""
+    number = x.dtype.type
+    near, constant = number(mean), number(offset - slope * (mean - x.dtype.type(mean)))
+    a, b = number(scale), number(slope)
+    for i in range(x.size):
+        gx[i] = a * gy[i] + (b * (x[i] - near) + constant)
+
+
+@jit
+def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, y):
+    images, count = x.shape[0], x.shape[0] * x.shape[2]
+    for c in range(start, stop):
+        if not fixed:
+            for n in range(images):
+                mean[c] += total(x[n, c])
+            mean[c] /= count
+            for n in range(images):
+                var[c] += squares(x[n, c], mean[c])
+            var[c] /= count
+        slope = weight[c] / math.sqrt(var[c] + eps)
+        for n in range(images):
+            standardise(x[n, c], mean[c], slope, bias[c], y[n, c])
+
+
+@jit
+def _batch_planes_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, gweight, gbias):
+    images, count = x.shape[0], x.shape[0] * x.shape[2]
+    for c in range(start, stop):
+        rstd = 1 / math.sqrt(var[c] + eps)
+        for n in range(images):
+            plain, weighted = moments(gy[n, c], x[n, c], mean[c])
+            gbias[c] += plain
+            gweight[c] += rstd * weighted
+        scale = weight[c] * rstd
+        slope = 0.0 if fixed else -scale * rstd * gweight[c] / count
+        offset = 0.0 if fixed else -scale * gbias[c] / count
+        for n in range(images):
+            combine(gy[n, c], scale, x[n, c], mean[c], slope, offset, gx[n, c])
+
+
+@jit
+def _batch_vectors(start, stop, x, fixed, mean, var, weight, bias, eps, y):
+    mean, var, weight, bias = mean[start:stop], var[start:stop], weight[start:stop], bias[start:stop]
+    count = x.shape[0]
+    if not fixed:
+        for n in range(count):
+            row = x[n, start:stop]
+            for c in range(row.size):
+                mean[c] += row[c]
+        mean /= count
+        for n in range(count):
+            row = x[n, start:stop]
+            for c in range(row.size):
+                d = row[c] - mean[c]
+                var[c] += d * d
+        var /= count
+    slope = weight / np.sqrt(var + eps)
+    for n in range(count):
+        row, out = x[n, start:stop], y[n, start:stop]
+        for c in range(row.size):
+            out[c] = slope[c] * (row[c] - mean[c]) + bias[c]
+
+
+@jit
+def _batch_vectors_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, gweight, gbias):
+    mean, rstd, gweight, gbias = mean[start:stop], 1 / np.sqrt(var[start:stop] + eps), gweight[start:stop], gbias[start:stop]
+    count = x.shape[0]
+    for n in range(count):
+        g, row = gy[n, start:stop], x[n, start:stop]
+        for c in range(row.size):
+            gbias[c] += g[c]
+            gweight[c] += g[c] * (row[c] - mean[c])
+    gweight *= rstd
+    scale = weight[start:stop] * rstd
+    slope, offset = (-scale * rstd * gweight / count, -scale * gbias / count) if not fixed else (0 * scale, 0 * scale)
+    for n in range(count):
+        g, row, out = gy[n, start:stop], x[n, start:stop], gx[n, start:stop]
+        for c in range(row.size):
+            out[c] = scale[c] * g[c] + slope[c] * (row[c] - mean[c]) + offset[c]
+
+
+@jit
+def row_statistics(x):
+    mean = total(x) / x.size
+    return mean, squares(x, mean) / x.size
+
+
+@jit
+def _group_planes(start, stop, x, weight, bias, eps, mean, var, y):
+    channels = x.shape[1]
+    for row in range(start, stop):
+        mean[row], var[row] = row_statistics(x[row].reshape(-1))
+        rstd = 1 / math.sqrt(var[row] + eps)
+        first = row * channels % weight.size
+        for k in range(channels):
+            standardise(x[row, k], mean[row], weight[first + k] * rstd, bias[first + k], y[row, k])
+
+
+@jit
+def _group_vectors(start, stop, x, weight, bias, eps, mean, var, y):
+    channels = x.shape[1]
+    for n in range(start, stop):
+        first = n * channels % weight.size
+        row, out, w, b = x[n], y[n], weight[first:first + channels], bias[first:first + channels]
+        mean[n], var[n] = row_statistics(row)
+        center, rstd = mean[n], 1 / math.sqrt(var[n] + eps)
+        for k in range(channels):
+            out[k] = rstd * (row[k] - center) * w[k] + b[k]
+
+
+@jit
+def _group_planes_grad(start, stop, gy, x, weight, eps, mean, var, gx, gweight, gbias):
+    channels, groups, count = x.shape[1], weight.size // x.shape[1], x.shape[1] * x.shape[2]
+    blocks, images = gweight.shape[0], x.shape[0] // groups
+    for item in range(start, stop):
+        block, group = item // groups, item % groups
+        for row in range(block * images // blocks * groups + group, (block + 1) * images // blocks * groups, groups):
+            rstd = 1 / math.sqrt(var[row] + eps)
+            sum_h = sum_h_hat = 0.0
+            for k in range(channels):
+                c = group * channels + k
+                plain, weighted = moments(gy[row, k], x[row, k], mean[row])
+                gbias[block, c] += plain
+                gweight[block, c] += rstd * weighted
+                sum_h += weight[c] * plain
+                sum_h_hat += weight[c] * rstd * weighted
+            slope, offset = -rstd * rstd * sum_h_hat / count, -rstd * sum_h / count
+            for k in range(channels):
+                combine(gy[row, k], weight[group * channels + k] * rstd, x[row, k], mean[row], slope, offset, gx[row, k])
+
+
+@jit
+def _group_vectors_grad(start, stop, gy, x, weight, eps, mean, var, gx, gweight, gbias):
+    channels, groups = x.shape[1], weight.size // x.shape[1]
+    blocks, images = gweight.shape[0], x.shape[0] // groups
+    for item in range(start, stop):
+        block, group = item // groups, item % groups
+        first = group * channels
+        last = first + channels
+        w, gw, gb = weight[first:last], gweight[block, first:last], gbias[block, first:last]
+        for n in range(block * images // blocks * groups + group, (block + 1) * images // blocks * groups, groups):
+            g, row, out = gy[n], x[n], gx[n]
+            center, rstd = mean[n], 1 / math.sqrt(var[n] + eps)
+            sum_h = sum_h_hat = 0.0
+            for k in range(channels):
+                hat, h = rstd * (row[k] - center), w[k] * g[k]
+                gb[k] += g[k]
+                gw[k] += g[k] * hat
+                sum_h += h
+                sum_h_hat += h * hat
+            slope, offset = rstd * rstd * sum_h_hat / channels, rstd * sum_h / channels
+            for k in range(channels):
+                out[k] = rstd * w[k] * g[k] - slope * (row[k] - center) - offset

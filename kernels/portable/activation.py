@@ -1,0 +1,23 @@
+"""Piecewise linear activations of single elements, and their gradients. NaN stays NaN."""
+
+from minidl.kernels import namespace
+
+
+def relu(x):
+    """y = max(x, 0)."""
+    return namespace(x).maximum(x, 0)
+
+
+def relu_grad(gy, y):
+    """gx = 0 where y <= 0, else gy."""
+    return namespace(gy).where(y <= 0, 0, gy)
+
+
+def leaky_relu(x, slope):
+    """y = x where x > 0, else slope x."""
+    return namespace(x).where(x > 0, x, x * slope)
+
+
+def leaky_relu_grad(gy, x, slope):
+    """gx = gy where x > 0, else slope gy."""
+    return namespace(gy).where(x > 0, gy, gy * slope)

@@ -1,0 +1,66 @@
+"""Piecewise linear activations against branches over single elements."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minidl.kernels.cpu import activation as cpu
+from minidl.kernels.portable import activation as portable
+
+ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
+NAMES = [f"{room.__name__.split('.')[2]}-{dtype.__name__}" for room, dtype in ROOMS]
+NAN, INF = math.nan, math.inf
+
+by_room = pytest.mark.parametrize("room, dtype", ROOMS, ids=NAMES)
+
+
+def numbers(shape, dtype, seed=0, strided=False):
+    random = np.random.default_rng(seed)
+    if strided:
+        wide = random.standard_normal([2 * n for n in shape])
+        return wide.astype(dtype)[tuple(slice(None, None, 2) for _ in shape)]
+    return random.standard_normal(shape).astype(dtype)
+
+
+def each(function, dtype, *arrays):
+    """Apply a function of numbers of this dtype to all elements."""
+    out = np.empty(arrays[0].shape, dtype)
+    for index in np.ndindex(out.shape):
+        out[index] = function(*(a[index] for a in arrays))
+    return out
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,), (0, 3), (3, 4, 5), (1031,)])
+@by_room
+def test_values(room, dtype, shape, strided):
+    x, gy, slope = numbers(shape, dtype, strided=strided), numbers(shape, dtype, 1, strided), dtype(0.3)
+    before = x.copy(), gy.copy()
+    for found, function, arrays in (
+            (room.relu(x), lambda v: v if v > 0 else 0, (x,)),
+            (room.relu_grad(gy, x), lambda g, v: g if v > 0 else 0, (gy, x)),
+            (room.leaky_relu(x, 0.3), lambda v: v if v > 0 else slope * v, (x,)),
+            (room.leaky_relu_grad(gy, x, 0.3), lambda g, v: g if v > 0 else slope * g, (gy, x))):
+        np.testing.assert_array_equal(found, each(function, dtype, *arrays))
+        assert found.dtype == dtype and found.shape == shape
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(gy, before[1])
+
+
+@by_room
+def test_edges(room, dtype):
+    x = np.array([-INF, -0.0, 0.0, INF, NAN], dtype)
+    gy = np.array([INF, 1, 2, INF, 3], dtype)
+    np.testing.assert_array_equal(room.relu(x), [0, 0, 0, INF, NAN])
+    np.testing.assert_array_equal(room.relu_grad(gy, x), [0, 0, 0, INF, 3])
+    np.testing.assert_array_equal(room.leaky_relu(x, 0.5), [-INF, 0, 0, INF, NAN])
+    np.testing.assert_array_equal(room.leaky_relu_grad(gy, x, 0.5), [INF, 0.5, 1, INF, 1.5])
+
+
+def test_on_all_threads():
+    x, gy = numbers((1_000_003,), np.float32), numbers((1_000_003,), np.float32, 1)
+    np.testing.assert_array_equal(cpu.relu(x), portable.relu(x))
+    np.testing.assert_array_equal(cpu.relu_grad(gy, x), portable.relu_grad(gy, x))
+    np.testing.assert_array_equal(cpu.leaky_relu(x, 0.1), portable.leaky_relu(x, 0.1))
+    np.testing.assert_array_equal(cpu.leaky_relu_grad(gy, x, 0.1), portable.leaky_relu_grad(gy, x, 0.1))
