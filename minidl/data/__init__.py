@@ -1,0 +1,8 @@
+"""Data sets, transforms, loaders and downloads."""
+
+from minidl.data import transforms
+from minidl.data.dataset import Dataset, ImageArrays, Subset, TensorDataset, random_split
+from minidl.data.digits import Digits
+from minidl.data.idx import read_idx
+from minidl.data.loader import DataLoader, default_collate
+from minidl.data.mnist import MNIST, FashionMNIST

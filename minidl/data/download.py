@@ -1,0 +1,166 @@
+"""Downloads: official addresses, checked by SHA-256 before anyone parses them, resumed where they broke off.
+
+Only https, also after redirects (and http to this machine itself, for tests). What arrives is counted against the size known
+beforehand, written beside its place, and moved there once its checksum is right: nothing half-written is ever found.
+"""
+
+import errno
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from minidl.errors import DownloadError, UsageError
+
+CHUNK = 1 << 16
+TIMEOUT = 30  # seconds without a byte
+
+
+class File(NamedTuple):
+    """One file of a data set: its name, exact size in bytes, and SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Source(NamedTuple):
+    """A data set that can be downloaded: mirrors hold all files under one address, the official one first."""
+
+    title: str
+    licence: str
+    mirrors: tuple[str, ...]
+    files: tuple[File, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+# Sizes and checksums as commonly published for the original gzip files. Downloading from these addresses was never tried
+# where minidl was written, for lack of a network; the code is tested against a local server.
+SOURCES = {
+    "mnist": Source(
+        "MNIST handwritten digits, 60,000 + 10,000 images of 28x28", "CC BY-SA 3.0 (as commonly stated)",
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        (File("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+         File("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+         File("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+         File("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6")),
+    ),
+    "fashion-mnist": Source(
+        "Fashion-MNIST, 60,000 + 10,000 images of 28x28", "MIT",
+        ("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",),
+        (File("train-images-idx3-ubyte.gz", 26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+         File("train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+         File("t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+         File("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5")),
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where downloads go: ``$MINIDL_DATA``, or ``minidl/data`` in the user's cache directory."""
+    supplied = os.environ.get("MINIDL_DATA")
+    return Path(supplied) if supplied else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minidl" / "data"
+
+
+def list_datasets() -> dict[str, Source]:
+    """The data sets that ``get`` knows, by name.
+
+    >>> sorted(list_datasets())
+    ['fashion-mnist', 'mnist']
+    """
+    return dict(SOURCES)
+
+
+def get(name: str, root=None, progress: Callable[[str, int, int], None] | None = None) -> Path:
+    """Download a data set into ``root/name`` and return that folder; files that are there and right are left alone.
+
+    ``progress(file name, bytes so far, bytes in all)`` is called on the way. Raises UsageError for an unknown name,
+    DownloadError when no mirror gives a right file.
+    """
+    if name not in SOURCES:
+        raise UsageError(f"unknown data set {name!r}: choose from {', '.join(sorted(SOURCES))}")
+    source = SOURCES[name]
+    folder = Path(root) if root is not None else cache_folder() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.files:
+        fetch(file, [mirror + file.name for mirror in source.mirrors], folder, progress)
+    return folder
+
+
+def fetch(file: File, urls: list[str], folder: Path, progress=None) -> Path:
+    """One file from the first of ``urls`` that gives it; see ``get``."""
+    target = folder / file.name
+    if target.is_file() and target.stat().st_size == file.size and _sha256(target) == file.sha256:
+        return target
+    part = folder / f"{file.name}.part"
+    failures = []
+    for url in urls:
+        try:
+            _receive(url, part, file, progress)
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                part.unlink(missing_ok=True)
+                raise DownloadError(f"the disk is full: {file.name} needs {file.size} bytes in {folder}") from error
+            failures.append(f"{url}: {error}")
+            continue
+        found = _sha256(part)
+        if found == file.sha256:
+            os.replace(part, target)
+            return target
+        part.unlink()
+        failures.append(f"{url}: wrong checksum: expected SHA-256 {file.sha256}, got {found}")
+    raise DownloadError(f"could not download {file.name}:\n  " + "\n  ".join(failures))
+
+
+def _receive(url: str, part: Path, file: File, progress) -> None:
+    """Bytes of ``url`` into ``part``, continuing what is there already."""
+    _check_address(url)
+    have = part.stat().st_size if part.exists() else 0
+    if have >= file.size:
+        have = 0
+    request = urllib.request.Request(url, headers={"User-Agent": "minidl", **({"Range": f"bytes={have}-"} if have else {})})
+    with _opener.open(request, timeout=TIMEOUT) as response:
+        resumed = have > 0 and response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        have = have if resumed else 0
+        announced = response.headers.get("Content-Length")
+        if announced is not None and int(announced) + have != file.size:
+            raise DownloadError(f"expected {file.size} bytes, the server announces {int(announced) + have}")
+        with open(part, "ab" if resumed else "wb") as out:
+            while chunk := response.read(CHUNK):
+                have += len(chunk)
+                if have > file.size:
+                    raise DownloadError(f"expected {file.size} bytes, the server sends more")
+                out.write(chunk)
+                if progress:
+                    progress(file.name, have, file.size)
+    if have < file.size:
+        raise DownloadError(f"the connection ended after {have} of {file.size} bytes; run the command again to go on from there")
+
+
+def _check_address(url: str) -> None:
+    address = urllib.parse.urlsplit(url)
+    if address.scheme != "https" and not (address.scheme == "http" and address.hostname in ("127.0.0.1", "localhost", "::1")):
+        raise DownloadError(f"refused {url}: only https is used")
+
+
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, fp, code, message, headers, url):
+        _check_address(url)
+        return super().redirect_request(request, fp, code, message, headers, url)
+
+
+_opener = urllib.request.build_opener(_CheckedRedirects)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
