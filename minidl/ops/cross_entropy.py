@@ -96,8 +96,10 @@ class CrossEntropy(FusedOp):
 
     def fast_backward(self, gy):
         x, log_total = (saved.array for saved in self.saved)
-        gy = gy.array if self.reduction == "none" else gy.array / self.divisor
-        gy = namespace(x).broadcast_to(gy.astype(x.dtype, copy=False), self.labels.target.shape).reshape(-1)
+        if self.reduction == "none":
+            gy = gy.array.reshape(-1)
+        else:
+            gy = namespace(x).full(log_total.shape, gy.array / self.divisor, x.dtype)
         gx = kernel("cross_entropy_grad", x)(gy, self._rows(x), log_total, *self.arguments)
         if x.ndim > 2:
             gx = namespace(x).moveaxis(gx.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)

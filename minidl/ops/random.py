@@ -5,12 +5,15 @@ import numpy as np
 from minidl.device import CPU, Device
 from minidl.dtypes import as_dtype, get_default_dtype, int64, is_floating
 from minidl.errors import DtypeError
+from minidl.kernels import namespace
 from minidl.ops.arithmetic import add, mul
 from minidl.ops.cast import as_floating, check_floating
 from minidl.ops.inplace import check_writable
 from minidl.ops.shape import broadcast_tensors, sizes_of
 from minidl.random import Generator, default_generator
 from minidl.tensor import Tensor, astensor, method, wrap, written
+
+_PIECE = 2**20  # whole blocks, so that pieces are the numbers of one long draw
 
 
 def rand(*size, generator: Generator | None = None, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -114,21 +117,27 @@ def bernoulli(input, *, generator: Generator | None = None) -> Tensor:
 @method()
 def uniform_(self, low=0.0, high=1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers uniform on [low, high) (plain data, or under no_grad)."""
-    check_writable(self, "uniform_")
-    check_floating(self, "uniform_")
-    self.array[...] = _source(generator).uniform(low, high, self.shape, dtype=self.dtype, device=self.device)
-    written(self.array)
-    return self
+    return _fill(self, "uniform_", _source(generator).uniform, low, high)
 
 
 @method()
 def normal_(self, mean=0.0, std=1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers of this mean and standard deviation (plain data, or under no_grad)."""
-    check_writable(self, "normal_")
-    check_floating(self, "normal_")
-    self.array[...] = _source(generator).normal(mean, std, self.shape, dtype=self.dtype, device=self.device)
-    written(self.array)
-    return self
+    return _fill(self, "normal_", _source(generator).normal, mean, std)
+
+
+def _fill(x: Tensor, name: str, draw, *parameters) -> Tensor:
+    """Write numbers into x, piece by piece: one large array on the way would cost more time than the numbers."""
+    check_writable(x, name)
+    check_floating(x, name)
+    flat = x.array.reshape(-1)  # a copy, if x is not contiguous
+    for start in range(0, flat.size, _PIECE):
+        part = flat[start : start + _PIECE]
+        part[...] = draw(*parameters, part.size, dtype=x.dtype, device=x.device)
+    if not namespace(flat).may_share_memory(flat, x.array):
+        x.array[...] = flat.reshape(x.shape)
+    written(x.array)
+    return x
 
 
 def _source(generator: Generator | None) -> Generator:
