@@ -16,7 +16,7 @@ def cross_entropy(x, target, weight, ignore_index, smoothing):
     """The losses (R,) in the dtype of x, and log sum_c exp x_c of each row in float64, which the gradient needs."""
     xp = namespace(x)
     wide = x.astype(np.float64)
-    top = wide.max(axis=1, initial=-np.inf)
+    top = wide.max(axis=1)
     log_total = top + xp.log(xp.exp(wide - top[:, None]).sum(axis=1))
     kept, safe, w = _labels(x, target, weight, ignore_index)
     loss = (1 - smoothing) * w[safe] * (log_total - wide[xp.arange(len(x)), safe])

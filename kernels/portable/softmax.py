@@ -40,4 +40,4 @@ def _wide(x):
 def _shifted(x, axis):
     """x - max x; an axis of size 0 stays as it is."""
     x = x.astype(_wide(x), copy=False)
-    return x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return x - x.max(axis=axis, keepdims=True) if x.shape[axis] else x

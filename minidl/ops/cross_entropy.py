@@ -19,7 +19,7 @@ from minidl.tensor import Tensor, astensor, wrap
 class Labels:
     """Checked target classes of the rows of x, with a weight for each class; rows of class ``ignore_index`` do not count.
 
-    Raises DtypeError for a target that is not of integers, ShapeError for one that does not fit to x, IndexError for a class
+    Raises DtypeError for a target that is not of integers, ShapeError for one that does not fit x, IndexError for a class
     outside [0, C): compiled kernels would read beyond their memory.
     """
 
@@ -29,6 +29,8 @@ class Labels:
             raise ShapeError("a loss of classes needs input (N, C), (C,) or (N, C, d1, ...), got a single number")
         self.axis = min(x.ndim - 1, 1)
         classes, rest = x.shape[self.axis], x.shape[: self.axis] + x.shape[self.axis + 1 :]
+        if not classes:
+            raise ShapeError(f"a loss of classes needs at least one class, got input {x.shape}")
         if target.dtype.kind not in "iu":
             raise DtypeError(f"target classes must be integers, got {target.dtype}: convert with .long()")
         if target.shape != rest:

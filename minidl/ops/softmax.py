@@ -85,8 +85,11 @@ class LogSumExp(Op):
         xp = namespace(x)
         self.kept = tuple(1 if axis in self.axes else size for axis, size in enumerate(x.shape))
         wide = x.astype(np.promote_types(x.dtype, np.float32), copy=False)
-        top = wide.max(axis=self.axes, keepdims=True, initial=-np.inf)
-        top = xp.where(xp.isfinite(top), top, 0)
+        if x.size:
+            top = wide.max(axis=self.axes, keepdims=True)
+            top = xp.where(xp.isfinite(top), top, 0)
+        else:
+            top = xp.zeros(self.kept, wide.dtype)
         e = xp.exp(wide - top)
         y = (top + xp.log(kernel("sum", e)(e, self.axes, True))).astype(x.dtype, copy=False)
         y = y if self.keepdim else y.reshape([size for axis, size in enumerate(x.shape) if axis not in self.axes])

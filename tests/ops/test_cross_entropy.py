@@ -219,6 +219,7 @@ def test_mistakes(function):
         (lambda: function(x, minidl.tensor([0, 1, 2])), ShapeError, r"the target must have shape \(2,\), got \(3,\)"),
         (lambda: function(x, minidl.tensor([[0], [1]])), ShapeError, "the target must have shape"),
         (lambda: function(minidl.tensor(1.0), minidl.tensor(0)), ShapeError, "a single number"),
+        (lambda: function(minidl.ones(2, 0), target), ShapeError, "at least one class"),
         (lambda: function(x, target, weight=minidl.ones(2)), ShapeError, "one number for each of the 3 classes"),
         (lambda: function(x, target, reduction="average"), ValueError, "'mean', 'sum', 'none', got 'average'"),
         (lambda: function(minidl.tensor([[1, 2, 3]]), minidl.tensor([0])), DtypeError, "floating-point"),
