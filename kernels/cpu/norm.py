@@ -29,8 +29,9 @@ def batch_norm_grad(gy, x, weight, eps, mean, var, fixed):
     """As the portable kernel."""
     gx, (gweight, gbias) = np.empty(x.shape, x.dtype), np.zeros((2, x.shape[1]))
     walk, view = _walk(x, 1, _batch_planes_grad, _batch_vectors_grad)
-    split(walk, x.shape[1], 6 * x.size, view(gy), view(x), fixed, _wide(mean), _wide(var), _wide(weight), float(eps), view(gx),
-          gweight, gbias)
+    if x.size:
+        split(walk, x.shape[1], 6 * x.size, view(gy), view(x), fixed, _wide(mean), _wide(var), _wide(weight), float(eps),
+              view(gx), gweight, gbias)
     return gx, gweight, gbias
 
 

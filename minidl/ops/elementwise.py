@@ -339,9 +339,9 @@ class Sigmoid(Op):
     def forward(self, x):
         xp = namespace(x)
         e = xp.exp(-abs(x))
-        y = xp.where(x >= 0, 1, e) / (1 + e)
+        y = (xp.where(x >= 0, 1, e) / (1 + e)).astype(x.dtype, copy=False)
         self.save(y)
-        return y.astype(x.dtype, copy=False)
+        return y
 
     def backward(self, gy):
         (y,) = self.saved

@@ -76,7 +76,8 @@ def test_batch_norm(room, dtype, shape, strided):
     y, mean, var = room.batch_norm(x, weight, bias, EPS)
     *expected, statistics = naive(*inputs, lambda n, c: c)
     check((y, *room.batch_norm_grad(gy, x, weight, EPS, mean, var, False)), expected, x)
-    np.testing.assert_allclose(list(zip(mean, var, strict=True)), [statistics[c] for c in range(shape[1])], rtol=1e-12, atol=1e-15)
+    for c in range(shape[1]):
+        np.testing.assert_allclose((mean[c], var[c]), statistics[c], rtol=1e-12, atol=1e-15)
     for array, copy in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -191,11 +192,11 @@ def test_of_nothing(room, dtype, shape):
     y, mean, var = room.batch_norm(x, one, zero, EPS)
     assert y.shape == shape and y.dtype == dtype and np.isnan(mean).all() and np.isnan(var).all()
     gx, gweight, gbias = room.batch_norm_grad(x, x, one, EPS, mean, var, False)
-    assert gx.shape == shape and gweight.shape == gbias.shape == shape[1:2] and not gbias.any()
+    assert gx.shape == shape and gweight.tolist() == gbias.tolist() == [0] * shape[1]
     y, mean, var = room.group_norm(x, 1, one, zero, EPS)
     assert y.shape == shape and mean.shape == var.shape == (shape[0], 1)
     gx, gweight, gbias = room.group_norm_grad(x, x, 1, one, EPS, mean, var)
-    assert gx.shape == shape and gweight.shape == gbias.shape == shape[1:2] and not gbias.any()
+    assert gx.shape == shape and gweight.tolist() == gbias.tolist() == [0] * shape[1]
 
 
 @pytest.mark.parametrize("shape", [(301, 700), (9, 37, 29, 31)])
