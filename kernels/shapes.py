@@ -49,6 +49,15 @@ def windows(size, kernel_size, geometry: ConvGeometry) -> tuple[int, int]:
     return oh, ow
 
 
+def conv_transpose_output(size: int, kernel: int, stride: int, padding: int, dilation: int = 1, extra: int = 0) -> int:
+    """The smallest size for which ``conv_output`` is ``size``, plus ``extra``.
+
+    >>> conv_transpose_output(14, 4, stride=2, padding=1)
+    28
+    """
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + extra
+
+
 def pool_output(size: int, kernel: int, stride: int, padding: int, dilation: int = 1, ceil_mode: bool = False) -> int:
     """As ``conv_output``; with ``ceil_mode`` a last, partial window counts unless it would start in the padding.
 

@@ -106,9 +106,9 @@ def _correlate(x, w, b, y, places, stride, padding, first, step, size):
     bias = np.zeros((groups, blocks * OUTPUTS), x.dtype)
     if b is not None:
         bias[:, :outputs] = b.reshape(groups, outputs)
-    items = _tiles(n, size, layout) * groups * blocks
-    split(correlate_tiles, items, n * math.prod(size) * groups * outputs * taps // LANES, _grouped_images(x, groups), weights, bias,
-          _grouped_images(y, groups), shift, room, layout, size, first, step)
+    items, work = _tiles(n, size, layout) * groups * blocks, n * math.prod(size) * groups * outputs * taps // LANES
+    split(correlate_tiles, items, work, _grouped_images(x, groups), weights, bias, _grouped_images(y, groups), shift, room,
+          layout, size, first, step)
 
 
 def _grouped(w, geometry):

@@ -126,8 +126,8 @@ def test_large(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("geometry", [ConvGeometry(), ConvGeometry(groups=2), ConvGeometry((3, 2)), ConvGeometry((3, 1), groups=4)],
-                         ids=str)
+@pytest.mark.parametrize("geometry", [ConvGeometry(), ConvGeometry(groups=2), ConvGeometry((3, 2)),
+                                      ConvGeometry((3, 1), groups=4)], ids=str)
 def test_pointwise(geometry, dtype):
     for n, size in ((3, (6, 5)), (1, (1, 1)), (0, (2, 3)), (35, (7, 8))):
         case = Case(geometry, dtype, n, c=8, o=12, size=size, kernel_size=(1, 1))
