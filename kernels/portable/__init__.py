@@ -1,7 +1,7 @@
 """Readable kernels on the array interface that NumPy and CuPy share. Their docstrings state every kernel's contract."""
 
 KERNELS = {
-    "sum": "sum", "erf": "erf",
+    "sum": "sum", "erf": "erf", "put_rows": "put",
     "max_windows": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",

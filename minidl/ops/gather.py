@@ -20,7 +20,7 @@ def _places(x: Tensor, dim: int, index: Tensor, what: str) -> list[np.ndarray]:
         raise ShapeError(f"{what}: the index, shape {array.shape}, must have as many axes as the tensor, shape {x.shape}, and "
                          f"be no larger on any but dim {dim}")
     array = check_indices(array, x.shape[axis], f"{what}, dim {dim} of shape {x.shape}")
-    grids = namespace(array).ogrid[tuple([slice(n) for n in array.shape])]
+    grids = [namespace(array).arange(n).reshape(-1, *[1] * (x.ndim - d - 1)) for d, n in enumerate(array.shape)]
     return [array if d == axis else grid for d, grid in enumerate(grids)]
 
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from minidl.errors import DtypeError, GraphError, ShapeError
-from minidl.kernels import namespace
+from minidl.kernels import kernel, namespace
 from minidl.op import Op
 from minidl.ops.inplace import check_writable
 from minidl.ops.reduce import axis_of
@@ -17,17 +17,21 @@ from minidl.ops.shape import Permute
 from minidl.tensor import Tensor, astensor, method, mode, written
 
 
-def check_indices(index, size: int, what: str, low=0):
-    """The integer array ``index`` as int64, if all its elements lie in [``low``, ``size``).
+def check_indices(index, size: int, what: str, negative=False):
+    """An integer array as int64 indices in [0, size); with ``negative``, those in [-size, 0) count from the end.
 
     Raises DtypeError unless it is an integer array, IndexError naming the first element that is out of range.
     """
     if index.dtype.kind not in "iu":
         raise DtypeError(f"{what}: indices must be integers, got {index.dtype}")
-    if index.size and not (index.min() >= low and index.max() < size):
+    if not index.size:
+        return index.astype(np.int64)
+    least, low = index.min(), -size if negative else 0
+    if least < low or index.max() >= size:
         wrong = index[(index < low) | (index >= size)][0]
         raise IndexError(f"{what}: index {wrong} is out of range for size {size}")
-    return index.astype(np.int64, copy=False)
+    index = index.astype(np.int64, copy=False)
+    return index % size if least < 0 else index
 
 
 class Slice(Op):
@@ -75,21 +79,17 @@ class Take(Op):
 
 
 class Put(Op):
-    """Zeros of ``shape`` with y[i(b), j(b), ..., r] += x[b, r]: the adjoint of Take. Places may repeat; sums are in float64."""
+    """Zeros of ``shape`` with y[i(b), j(b), ..., r] += x[b, r]: the adjoint of Take. Places may repeat."""
 
     def __init__(self, shape, *indices):
         self.shape, self.indices = shape, indices
 
     def forward(self, x):
-        xp, picked = namespace(x), len(self.indices)
-        row = math.prod(self.shape[picked:])
-        start = sum(index * (math.prod(self.shape[axis + 1 : picked]) * row) for axis, index in enumerate(self.indices))
-        places = start[..., None] + xp.arange(row)  # in the flattened result: `add.at` is fast in one dimension
-        wide = np.float64 if x.dtype.kind == "f" else x.dtype
         self.save(*self.indices)
-        y = xp.zeros(math.prod(self.shape), wide)
-        xp.add.at(y, places.reshape(-1), x.reshape(-1).astype(wide, copy=False))
-        return y.astype(x.dtype, copy=False).reshape(self.shape)
+        picked, rest = self.shape[: len(self.indices)], self.shape[len(self.indices):]
+        rows = sum(index * math.prod(picked[axis + 1 :]) for axis, index in enumerate(self.indices)).reshape(-1)
+        y = kernel("put_rows", x)(x.reshape(rows.size, math.prod(rest)), rows, math.prod(picked))
+        return y.reshape(self.shape)
 
     def backward(self, gy):
         return Take(*[index.array for index in self.saved])(gy)
@@ -97,52 +97,64 @@ class Put(Op):
 
 def _array(part, xp):
     """A part of a key as an array if it is a tensor, an array, a sequence or a bool, else as it is; 0-d integers become ints."""
-    if isinstance(part, (Tensor, xp.ndarray, np.ndarray, list, tuple, range, bool, np.bool_)):
-        array = xp.asarray(part.array if isinstance(part, Tensor) else part)
-        if not array.size and isinstance(part, (list, tuple)):
-            array = array.astype(np.int64)
-        if array.dtype.kind not in "iub" or array.dtype == np.uint8:
-            raise IndexError(f"indices are bools or integers (but not uint8, which PyTorch reads as a mask), got {array.dtype}")
-        return array if array.ndim or array.dtype.kind == "b" else int(array)
-    return part
+    if not isinstance(part, (Tensor, xp.ndarray, np.ndarray, list, tuple, range, bool, np.bool_)):
+        return part
+    array = xp.asarray(part.array if isinstance(part, Tensor) else part)
+    if not array.size and isinstance(part, (list, tuple)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub" or array.dtype == np.uint8:
+        raise IndexError(f"indices are bools or integers (but not uint8, which PyTorch reads as a mask), got {array.dtype}")
+    return array if array.ndim or is_mask(array) else int(array)
 
 
-def _parse(key, x) -> tuple[tuple, dict[int, np.ndarray]]:
-    """The key of a view of the array ``x``, and index arrays for axes of that view, checked and not negative."""
-    xp = namespace(x)
-    parts = [_array(part, xp) for part in (key if isinstance(key, tuple) else (key,))]
-    named = sum(part.ndim if is_mask(part) else part is not None and part is not Ellipsis for part in parts)
+def is_mask(part) -> bool:
+    """Whether this part of a key is a bool array or tensor."""
+    return getattr(part, "dtype", None) == np.bool_
+
+
+def _parts(key, x) -> list:
+    """The parts of a key for the array ``x``, one for each of its axes that is not a mask's or new."""
+    parts = [_array(part, namespace(x)) for part in (key if isinstance(key, tuple) else (key,))]
+    named = sum([part.ndim if is_mask(part) else part is not None and part is not Ellipsis for part in parts])
     if named > x.ndim:
         raise IndexError(f"too many indices: {named} for shape {x.shape}")
     dots = [i for i, part in enumerate(parts) if part is Ellipsis] or [len(parts)]
     if len(dots) > 1:
         raise IndexError("an index can have only one ellipsis")
     parts[dots[0] : dots[0] + 1] = [slice(None)] * (x.ndim - named)
-    view, indices = [], {}
-    axis = 0  # of x; the axis of the view is counted by `place`
-    for part in parts:
-        place = sum(not isinstance(p, (int, np.integer)) for p in view)
+    return parts
+
+
+def _parse(key, x) -> tuple[tuple, dict[int, np.ndarray]]:
+    """The key of a view of the array ``x``, and index arrays for axes of that view, checked and not negative."""
+    xp, view, indices = namespace(x), [], {}
+    axis = place = 0  # the next axis of x, and of the view
+    for part in _parts(key, x):
         if is_mask(part):
             if part.shape != x.shape[axis : axis + part.ndim]:
                 raise IndexError(f"a mask of shape {part.shape} does not fit shape {x.shape} at dim {axis}")
-            view += [slice(None)] * part.ndim or [None]
             indices.update(enumerate(xp.atleast_1d(part).nonzero(), place))
+            new = [slice(None)] * part.ndim or [None]
             axis += part.ndim
-        elif isinstance(part, xp.ndarray):
-            size = x.shape[axis]
-            part = check_indices(part, size, f"dim {axis} of shape {x.shape}", low=-size)
-            view.append(slice(None))
-            indices[place] = xp.where(part < 0, part + size, part)
-            axis += 1
         else:
-            view.append(part)
+            new = [part]
+            if isinstance(part, xp.ndarray):
+                indices[place] = check_indices(part, x.shape[axis], f"dim {axis} of shape {x.shape}", negative=True)
+                new = [slice(None)]
             axis += part is not None
+        view += new
+        place += len(new) - isinstance(part, (int, np.integer))
+    if len({index.shape for index in indices.values()}) > 1:
+        _check_broadcast(*indices.values())
     return tuple(view), indices
 
 
-def is_mask(part) -> bool:
-    """Whether this part of a key is a bool array or tensor."""
-    return getattr(part, "dtype", None) == np.bool_
+def _check_broadcast(*indices) -> None:
+    shapes = [index.shape for index in indices]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise IndexError(f"index tensors of shapes {', '.join(map(str, shapes))} do not broadcast") from None
 
 
 @method("__getitem__")
@@ -166,11 +178,7 @@ def getitem(input, key) -> Tensor:
     x = input if all(part == slice(None) for part in view) else Slice(view)(input)
     picked = list(indices)
     rest = [axis for axis in range(x.ndim) if axis not in indices]
-    try:
-        y = Take(*indices.values())(x if picked == list(range(len(picked))) else Permute(picked + rest)(x))
-    except IndexError:
-        raise IndexError("index tensors of shapes " + ", ".join(str(i.shape) for i in indices.values())
-                         + " do not broadcast") from None
+    y = Take(*indices.values())(x if picked == list(range(len(picked))) else Permute(picked + rest)(x))
     first, new = picked[0], y.ndim - len(rest)
     if first and picked == list(range(first, first + len(picked))):
         y = Permute([*range(new, new + first), *range(new), *range(new + first, y.ndim)])(y)
