@@ -2,6 +2,7 @@
 
 from minidl.nn import init, utils
 from minidl.nn.container import ModuleDict, ModuleList, Sequential
+from minidl.nn.conv import Conv2d, ConvTranspose2d, Fold, Unfold
 from minidl.nn.dropout import Dropout, Dropout2d
 from minidl.nn.embedding import Embedding
 from minidl.nn.linear import Flatten, Identity, Linear, Unflatten

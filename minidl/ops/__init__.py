@@ -1,5 +1,20 @@
 """Differentiable ops, one file per family. All public functions, under PyTorch's names."""
 
+from minidl.ops.activation import (
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    silu,
+    softplus,
+)
 from minidl.ops.arithmetic import add, div, floor_divide, mul, neg, remainder, sub
 from minidl.ops.arrange import diag, diagonal, flip, repeat, roll, tile, tril, triu
 from minidl.ops.choose import clamp, maximum, minimum, where
@@ -25,6 +40,7 @@ from minidl.ops.compare import (
     lt,
     ne,
 )
+from minidl.ops.conv import conv2d, conv_transpose2d, fold, unfold
 from minidl.ops.create import (
     arange,
     empty,
@@ -92,6 +108,7 @@ from minidl.ops.loss import (
     smooth_l1_loss,
 )
 from minidl.ops.matmul import addmm, bmm, dot, linear, matmul, mm, mv, outer
+from minidl.ops.norm import batch_norm, group_norm, layer_norm, local_response_norm, normalize
 from minidl.ops.pool import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
@@ -137,4 +154,5 @@ from minidl.ops.shape import (
 from minidl.ops.softmax import log_softmax, logsumexp, softmax
 from minidl.ops.sort import argsort, kthvalue, msort, sort, topk
 
-# Every function imported above is public: `from minidl.ops import *` makes it `minidl.NAME`.
+# Every function imported above is public, as `minidl.NAME` and `minidl.nn.functional.NAME`; the modules are not.
+__all__ = [name for name, value in list(globals().items()) if callable(value) and not name.startswith("_")]
