@@ -3,11 +3,13 @@
 Each has ``reduction``: "mean" over all elements, "sum", or "none" for the loss of each element.
 """
 
+import math
 import warnings
 
 from minidl.errors import ShapeError
 from minidl.kernels import namespace
 from minidl.op import Op
+from minidl.ops.activation import softplus
 from minidl.ops.cast import as_floating, promoted
 from minidl.ops.choose import clamp, where
 from minidl.ops.elementwise import exp, log, sigmoid, square
@@ -161,17 +163,25 @@ def binary_cross_entropy(input, target, weight=None, *, reduction="mean") -> Ten
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-class LogOnePlusExp(Op):
-    """y = log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which is -log sigmoid(-x);  y' = sigmoid(x)."""
+class LogisticLoss(Op):
+    """y = a log(1 + e^-x) + b log(1 + e^x): the positive class weighs a, the negative b.
 
-    def forward(self, x):
+    dy/dx = b sigmoid(x) - a sigmoid(-x). The logarithms are max(-x, 0) and max(x, 0), plus log(1 + e^-|x|): nothing overflows,
+    and nothing cancels.
+    """
+
+    def forward(self, x, a, b):
         xp = namespace(x)
-        self.save(x)
-        return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
+        self.save(x, a, b)
+        tail = xp.log1p(xp.exp(-abs(x)))
+        return a * (xp.maximum(-x, 0) + tail) + b * (xp.maximum(x, 0) + tail)
 
     def backward(self, gy):
-        (x,) = self.saved
-        return gy * sigmoid(x)
+        x, a, b = self.saved
+        gx = gy * (b * sigmoid(x) - a * sigmoid(-x)) if self.needs[0] else None
+        ga = gy * softplus(-x, threshold=math.inf) if self.needs[1] else None
+        gb = gy * softplus(x, threshold=math.inf) if self.needs[2] else None
+        return gx, ga, gb
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="mean", pos_weight=None) -> Tensor:
@@ -185,7 +195,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="m
     """
     input, target = _same_shape(input, target)
     positive = target if pos_weight is None else target * pos_weight
-    loss = positive * LogOnePlusExp()(-input) + (1 - target) * LogOnePlusExp()(input)
+    loss = LogisticLoss()(input, positive, 1 - target)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
