@@ -80,12 +80,20 @@ def _like(input, function, dtype, device, requires_grad) -> Tensor:
 
 
 def zeros_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor:
-    """Zeros in the shape of ``input``, and in its dtype and on its device unless told otherwise."""
+    """Zeros in the shape of ``input``, and in its dtype and on its device unless told otherwise.
+
+    >>> zeros_like(arange(2))
+    tensor([0, 0])
+    """
     return _like(input, "zeros_like", dtype, device, requires_grad)
 
 
 def ones_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor:
-    """Ones in the shape of ``input``, and in its dtype and on its device unless told otherwise."""
+    """Ones in the shape of ``input``, and in its dtype and on its device unless told otherwise.
+
+    >>> ones_like(arange(2))
+    tensor([1, 1])
+    """
     return _like(input, "ones_like", dtype, device, requires_grad)
 
 

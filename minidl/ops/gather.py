@@ -179,7 +179,13 @@ def nonzero(input, *, as_tuple=False):
 
 @method()
 def argwhere(input) -> Tensor:
-    """The indices of all elements that are not 0, one row each."""
+    """The indices of all elements that are not 0, one row each.
+
+    >>> import minidl
+    >>> minidl.argwhere(minidl.tensor([0, 5, 7]))
+    tensor([[1],
+            [2]])
+    """
     return nonzero(input)
 
 

@@ -35,7 +35,7 @@ def check_indices(index, size: int, what: str, negative=False):
 
 
 class Slice(Op):
-    """y = x[key] for a key of integers, slices and None: a view."""
+    """y = x[key] for a key of integers, slices, None and ``...``: a view."""
 
     def __init__(self, key):
         self.key = key
@@ -126,7 +126,7 @@ def _parts(key, x) -> list:
 
 
 def _parse(key, x) -> tuple[tuple, dict[int, np.ndarray]]:
-    """The key of a view of the array ``x``, and index arrays for axes of that view, checked and not negative."""
+    """The key of a view of the array ``x``, ending in ``...``, and index arrays for axes of that view, checked, not negative."""
     xp, view, indices = namespace(x), [], {}
     axis = place = 0  # the next axis of x, and of the view
     for part in _parts(key, x):
@@ -146,7 +146,7 @@ def _parse(key, x) -> tuple[tuple, dict[int, np.ndarray]]:
         place += len(new) - isinstance(part, (int, np.integer))
     if len({index.shape for index in indices.values()}) > 1:
         _check_broadcast(*indices.values())
-    return tuple(view), indices
+    return (*view, ...), indices  # the dots make NumPy return a view where integers name a single element
 
 
 def _check_broadcast(*indices) -> None:
@@ -171,11 +171,11 @@ def getitem(input, key) -> Tensor:
     (tensor([3, 5]), tensor([4, 5]), tensor([5, 2]))
     """
     if key.__class__ is int or key.__class__ is slice:
-        return Slice(key)(input)
+        return Slice((key, ...))(input)
     view, indices = _parse(key, input.array)
     if not indices:
         return Slice(view)(input)
-    x = input if all(part == slice(None) for part in view) else Slice(view)(input)
+    x = input if all([part == slice(None) for part in view[:-1]]) else Slice(view)(input)
     picked = list(indices)
     rest = [axis for axis in range(x.ndim) if axis not in indices]
     y = Take(*indices.values())(x if picked == list(range(len(picked))) else Permute(picked + rest)(x))

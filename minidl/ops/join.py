@@ -99,8 +99,8 @@ def split(tensor, split_size_or_sections, dim=0) -> tuple[Tensor, ...]:
         raise ShapeError("a 0-d tensor has no axis to split")
     axis = axis_of(x, dim)
     size = x.shape[axis]
-    if isinstance(split_size_or_sections, int):
-        step = split_size_or_sections
+    if not isinstance(split_size_or_sections, (tuple, list)):
+        step = int(split_size_or_sections)
         if step < 1:
             raise ShapeError(f"split needs parts of at least 1 slice, got {step}")
         sections = [min(step, size - start) for start in range(0, max(size, 1), step)]

@@ -88,14 +88,25 @@ def _check_ranks(name: str, x: Tensor, y: Tensor, *ranks: int) -> None:
 
 @method()
 def mm(input, mat2) -> Tensor:
-    """Product of two matrices, (N, K) and (K, M) -> (N, M). Raises ShapeError and DtypeError as ``matmul``."""
+    """Product of two matrices, (N, K) and (K, M) -> (N, M). Raises ShapeError and DtypeError as ``matmul``.
+
+    >>> import minidl
+    >>> minidl.mm(minidl.ones(2, 3), minidl.ones(3, 1))
+    tensor([[3.],
+            [3.]])
+    """
     _check_ranks("mm", input, mat2, 2, 2)
     return matmul(input, mat2)
 
 
 @method()
 def bmm(input, mat2) -> Tensor:
-    """Products of matrices in batches, (B, N, K) and (B, K, M) -> (B, N, M). Raises ShapeError and DtypeError as ``matmul``."""
+    """Products of matrices in batches, (B, N, K) and (B, K, M) -> (B, N, M). Raises ShapeError and DtypeError as ``matmul``.
+
+    >>> import minidl
+    >>> minidl.bmm(minidl.ones(5, 2, 3), minidl.ones(5, 3, 4)).shape
+    (5, 2, 4)
+    """
     _check_ranks("bmm", input, mat2, 3, 3)
     if input.shape[0] != mat2.shape[0]:
         raise ShapeError(f"bmm needs batches of one size, got shapes {input.shape} and {mat2.shape}")
@@ -104,14 +115,24 @@ def bmm(input, mat2) -> Tensor:
 
 @method()
 def mv(input, vec) -> Tensor:
-    """Product of a matrix and a vector, (N, K) and (K,) -> (N,). Raises ShapeError and DtypeError as ``matmul``."""
+    """Product of a matrix and a vector, (N, K) and (K,) -> (N,). Raises ShapeError and DtypeError as ``matmul``.
+
+    >>> import minidl
+    >>> minidl.mv(minidl.eye(2), minidl.tensor([3.0, 4.0]))
+    tensor([3., 4.])
+    """
     _check_ranks("mv", input, vec, 2, 1)
     return matmul(input, vec)
 
 
 @method()
 def dot(input, tensor) -> Tensor:
-    """Inner product of two vectors, (K,) and (K,) -> (). Raises ShapeError and DtypeError as ``matmul``."""
+    """Inner product of two vectors, (K,) and (K,) -> (). Raises ShapeError and DtypeError as ``matmul``.
+
+    >>> import minidl
+    >>> minidl.dot(minidl.tensor([1, 2]), minidl.tensor([3, 4]))
+    tensor(11)
+    """
     _check_ranks("dot", input, tensor, 1, 1)
     return matmul(input, tensor)
 

@@ -218,6 +218,10 @@ def t(input) -> Tensor:
     """The transpose of a matrix; vectors and 0-d tensors stay as they are.
 
     Raises ShapeError for more than two axes.
+
+    >>> import minidl
+    >>> minidl.ones(2, 3).t().shape
+    (3, 2)
     """
     x = astensor(input)
     if x.ndim > 2:
@@ -292,7 +296,13 @@ def expand_as(input, other) -> Tensor:
 
 @method()
 def broadcast_to(input, size) -> Tensor:
-    """Expanded to ``size``, as ``expand``."""
+    """Expanded to ``size``, as ``expand``.
+
+    >>> import minidl
+    >>> minidl.broadcast_to(minidl.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
     return expand(input, tuple(size))
 
 

@@ -62,7 +62,12 @@ def sort(input, dim=-1, descending=False, stable=False) -> Sorted:
 
 @method()
 def msort(input) -> Tensor:
-    """Values in order along the first axis."""
+    """Values in order along the first axis.
+
+    >>> import minidl
+    >>> minidl.msort(minidl.tensor([3, 1, 2]))
+    tensor([1, 2, 3])
+    """
     return sort(input, 0).values
 
 
