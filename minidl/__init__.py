@@ -41,6 +41,9 @@ from minidl.ops import *
 from minidl.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from minidl.tensor import Tensor, from_numpy, tensor
 
+from minidl import data, nn, optim  # isort: skip
+from minidl.io import load, save  # isort: skip
+
 __version__ = "0.1.0"
 
 long, double, half = int64, float64, float16

@@ -9,7 +9,7 @@ from importlib import resources
 import numpy as np
 
 from minidl.data.dataset import ImageArrays
-from minidl.data.transforms import Compose, Normalize, RandomShift
+from minidl.data.transforms import Compose, Normalize, RandomAffine
 
 TEST = 360  # the last images, as in most tutorials: their writers appear in the training part as well
 
@@ -45,7 +45,7 @@ class Digits(ImageArrays):
     """The digits as (image, label), image float32 (1, size, size) with mean near 0 and deviation near 1.
 
     ``train``: the first 1,437 images, else the last 360. ``size``: 8 as they are, or larger, bilinear: 28 is what LeNet-5
-    takes. ``augment``: random shifts of up to a tenth of the size in training.
+    takes. ``augment``: turned, scaled, sheared and moved a little in training.
 
     >>> image, label = Digits(train=False, size=28)[0]
     >>> image.shape, int(label)
@@ -58,5 +58,5 @@ class Digits(ImageArrays):
         images, labels = load()
         part = slice(None, -TEST) if train else slice(-TEST, None)
         scaled = (enlarge(images[part], size) if size != 8 else images[part].astype(np.float32)) / 16
-        shifts = [RandomShift(max(1, size // 10))] if augment else []
-        super().__init__(scaled[:, None], labels[part], Compose([*shifts, Normalize([0.3054], [0.3755])]))
+        moves = [RandomAffine(degrees=15, scale=0.15, shear=10, shift=size / 11)] if augment else []
+        super().__init__(scaled[:, None], labels[part], Compose([*moves, Normalize([0.3054], [0.3755])]))

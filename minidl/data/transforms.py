@@ -161,3 +161,42 @@ class Resize:
         resized = [np.asarray(image_module.fromarray(plane).resize(self.size[::-1], image_module.Resampling.BILINEAR))
                    for plane in planes]
         return np.stack(resized).reshape(n, c, *self.size) if resized else np.zeros((n, c, *self.size), np.float32)
+
+
+class RandomAffine:
+    """The image turned by up to ``degrees``, scaled by up to 1 +- ``scale``, sheared by up to ``shear`` degrees and moved by up
+    to ``shift`` pixels, each uniformly; bilinear, with zeros coming in. Without numbers, the image itself.
+
+    >>> x = np.zeros((1, 1, 3, 3), np.float32); x[0, 0, 1, 2] = 1
+    >>> RandomAffine(degrees=90)(x, np.array([[1.0, 0.5, 0.5, 0.5, 0.5]])).round()[0, 0, 2].tolist()
+    [0.0, 1.0, 0.0]
+    """
+
+    numbers = 5
+
+    def __init__(self, degrees=0.0, scale=0.0, shear=0.0, shift=0.0):
+        self.limits = np.array([np.radians(degrees), scale, np.radians(shear), shift, shift])
+
+    def __call__(self, images, uniforms):
+        if uniforms is None:
+            return images
+        angle, scale, shear, down, right = ((2 * uniforms - 1) * self.limits).T
+        height, width = images.shape[2:]
+        y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
+        cos, sin = (f(angle)[:, None, None] / (1 + scale[:, None, None]) for f in (np.cos, np.sin))
+        y, x = y - down[:, None, None], x - right[:, None, None]
+        x = x + np.tan(shear)[:, None, None] * y
+        return _bilinear(images, cos * y - sin * x + (height - 1) / 2, sin * y + cos * x + (width - 1) / 2)
+
+
+def _bilinear(images, y, x):
+    """Images (N, C, H, W) read at places y, x (N, H, W) between pixels, 0 outside."""
+    height, width = images.shape[2:]
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    y, x = np.clip(y + 1, 0, height + 0.999), np.clip(x + 1, 0, width + 0.999)
+    top, left = y.astype(np.int64), x.astype(np.int64)
+    dy, dx = ((v - i).astype(np.float32)[:, None] for v, i in ((y, top), (x, left)))
+    n = np.arange(len(images))[:, None, None]
+    corners = [padded[n, :, top + a, left + b].transpose(0, 3, 1, 2) for a in (0, 1) for b in (0, 1)]
+    upper = corners[0] * (1 - dx) + corners[1] * dx
+    return upper * (1 - dy) + (corners[2] * (1 - dx) + corners[3] * dx) * dy

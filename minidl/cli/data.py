@@ -1,0 +1,39 @@
+"""List the data sets that can be downloaded, or get one.
+
+examples:
+  minidl data list
+  minidl data get mnist
+  minidl data get mnist --dir data/mnist
+"""
+
+import sys
+
+from minidl.errors import UsageError
+
+
+def arguments(parser) -> None:
+    parser.add_argument("action", choices=("list", "get"), help="what to do")
+    parser.add_argument("name", nargs="?", help="the data set to get")
+    parser.add_argument("--dir", metavar="DIR", help="where to put it (default: MINIDL_DATA or the cache folder)")
+
+
+def run(options) -> None:
+    from minidl.cli.choices import one_of
+    from minidl.data.download import get, list_datasets
+
+    sources = list_datasets()
+    if options.action == "list":
+        print("digits          0.05 MB  1,797 handwritten digits of 8x8, in the package (CC BY 4.0)")
+        for name, source in sources.items():
+            print(f"{name:14} {source.size / 1e6:5.1f} MB  {source.title} ({source.licence})")
+        return
+    if options.name is None:
+        raise UsageError(f"data get needs a name: {', '.join(sources)}")
+    source = sources[one_of(options.name, tuple(sources), "data set")]
+    print(f"{options.name}: {source.size / 1e6:.1f} MB from {source.mirrors[0]}")
+    folder = get(options.name, options.dir, _progress if sys.stdout.isatty() else None)
+    print(f"{options.name} is in {folder}")
+
+
+def _progress(name: str, have: int, size: int) -> None:
+    print(f"\r{name}  {have / 1e6:.1f} of {size / 1e6:.1f} MB", end="\n" if have == size else "", flush=True)

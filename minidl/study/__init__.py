@@ -1,0 +1,3 @@
+"""Looking inside models."""
+
+from minidl.study.summary import Row, summarize

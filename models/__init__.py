@@ -1,0 +1,8 @@
+"""Architectures, detectors and evaluation, each with its paper's recipe."""
+
+if __name__ == "models":
+    raise ImportError("`models` is imported as `minidl.models`: write `from minidl import models`")
+
+from minidl.models.classify.lenet import LeNet5, lenet5
+
+__all__ = ["LeNet5", "lenet5"]
