@@ -41,13 +41,15 @@ def sum(x, axes, keepdims=False, divisor=1):
 def _sum_rows(start, stop, rows, total):
     for row in range(start, stop):
         partial = 0.0
-        for i in range(rows.shape[1]):
-            partial += rows[row, i]
+        for value in rows[row]:
+            partial += value
         total[row] = partial
 
 
 @jit
 def _sum_columns(start, stop, rows, total):
+    part = total[start:stop]  # indexed from 0, which lets the loop be vectorized
     for row in range(rows.shape[0]):
-        for column in range(start, stop):
-            total[column] += rows[row, column]
+        line = rows[row, start:stop]
+        for column in range(len(part)):
+            part[column] += line[column]

@@ -102,11 +102,13 @@ class Where(Op):
         self.condition = condition
 
     def forward(self, x, z):
+        self.save(self.condition)  # saved as well, so that a mask changed in place before backward is noticed
         return namespace(x).where(self.condition, x, z)
 
     def backward(self, gy):
+        condition = self.saved[0].array
         zero = wrap(namespace(gy.array).zeros((), gy.dtype))
-        return Where(self.condition)(gy, zero), Where(self.condition)(zero, gy)
+        return Where(condition)(gy, zero), Where(condition)(zero, gy)
 
 
 @method("where")

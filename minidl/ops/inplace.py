@@ -8,10 +8,12 @@ from minidl.tensor import Tensor, astensor, method, mode, written
 
 
 def check_writable(x: Tensor, what: str) -> None:
-    """Raise GraphError if ``x`` is part of a recorded graph now."""
+    """Raise GraphError if ``x`` is part of a recorded graph now, or a view that cannot be written to."""
     if mode.recording and x.tracked:
         raise GraphError(f"{what} changes in place a tensor that requires a gradient: do it under minidl.no_grad(), "
                          "or compute a new tensor")
+    if not getattr(x.array.flags, "writeable", True):
+        raise GraphError(f"{what} on a read-only view, as expand gives: clone() it first")
 
 
 def _in_place(dunder, function):
@@ -61,6 +63,8 @@ def copy_(self, source) -> Tensor:
     """Write the values of ``source``, broadcast and cast, into this tensor's memory (plain data, or under no_grad)."""
     check_writable(self, "copy_")
     source = astensor(source)
+    if mode.recording and source.tracked:
+        raise GraphError("copy_ would lose the gradient of its source: detach() it, or do it under minidl.no_grad()")
     try:
         self.array[...] = source.array
     except ValueError:
