@@ -1,14 +1,16 @@
 """Adam and AdamW."""
 
+from minidl.errors import UsageError
 from minidl.kernels import kernel
-from minidl.optim.optimizer import Optimizer, check_range, zeros_like
+from minidl.optim.optimizer import Optimizer, check_not_negative, zero_state
 
 
 class Adam(Optimizer):
     """Steps by the running mean of gradients over the root of the running mean of their squares.
 
     Source: Kingma and Ba 2015, algorithm 1. ``eps`` is added outside the root, after bias correction. ``amsgrad``: Reddi et
-    al. 2018. ``weight_decay`` is added to the gradient; AdamW takes it off the parameter instead.
+    al. 2018. ``weight_decay`` is added to the gradient; AdamW takes it off the parameter instead. Raises UsageError for
+    negative options and for betas outside [0, 1).
 
     >>> import minidl
     >>> p = minidl.tensor([1.0], requires_grad=True)
@@ -20,24 +22,24 @@ class Adam(Optimizer):
     decoupled = False
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *, maximize=False):
-        check_range("lr", lr)
-        check_range("eps", eps)
-        check_range("betas[0]", betas[0], high=1.0)
-        check_range("betas[1]", betas[1], high=1.0)
-        check_range("weight_decay", weight_decay)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
                                   "maximize": maximize})
 
+    def check(self, group):
+        check_not_negative(group, "lr", "eps", "weight_decay")
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UsageError(f"betas must be two numbers in [0, 1), got {betas}")
+
+    def initial_state(self, p, group):
+        state = {"step": 0, "exp_avg": zero_state(p), "exp_avg_sq": zero_state(p)}
+        return state | {"max_exp_avg_sq": zero_state(p)} if group["amsgrad"] else state
+
     def update(self, p, g, group, state):
-        if not state:
-            state.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
-            if group["amsgrad"]:
-                state["max_exp_avg_sq"] = zeros_like(p)
         state["step"] += 1
-        beta1, beta2 = group["betas"]
-        kernel("adam_update", p)(p, -g if group["maximize"] else g, state["exp_avg"], state["exp_avg_sq"],
-                                 state.get("max_exp_avg_sq"), group["lr"], beta1, beta2, group["eps"], group["weight_decay"],
-                                 self.decoupled, state["step"])
+        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
+        kernel("adam_update", p)(p, g, state["exp_avg"], state["exp_avg_sq"], largest, group["lr"], *group["betas"],
+                                 group["eps"], group["weight_decay"], self.decoupled, group["maximize"], state["step"])
 
 
 class AdamW(Adam):

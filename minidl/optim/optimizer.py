@@ -1,20 +1,32 @@
 """The base of all optimizers: parameter groups, state, and the step over all parameters."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from minidl.dtypes import float16, float32
-from minidl.errors import CheckpointError, UsageError
+from minidl.errors import CheckpointError, ShapeError, UsageError
 from minidl.kernels import namespace
+from minidl.ops.create import zeros_like
 from minidl.tape import enable_grad
 from minidl.tensor import Tensor, tensor, written
 
 
 class Optimizer:
-    """Changes parameters along their gradients. Subclasses write ``update(p, g, group, state)`` on arrays.
+    """Changes parameters along their gradients. Subclasses write ``check``, ``initial_state`` and ``update``.
 
-    ``params`` is an iterable of tensors, or of dicts with "params" and options of their own. Raises UsageError for an empty
-    list, for a parameter named twice, and for tensors that are not leaves.
+    ``params`` is an iterable of tensors, or of dicts with "params" and options of their own; ``defaults`` are the options of
+    groups that leave them out. Raises UsageError for an empty list, for a parameter named twice, for tensors that are not
+    leaves, and for options out of range.
+
+    >>> import minidl
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, p, g, group, state):
+    ...         p -= group["lr"] * (g > 0) - group["lr"] * (g < 0)
+    >>> p = minidl.tensor([1.0, 1.0], requires_grad=True)
+    >>> (p * minidl.tensor([5.0, -0.1])).sum().backward()
+    >>> SignDescent([p], {"lr": 0.25}).step(); p
+    tensor([0.75, 1.25], requires_grad=True)
     """
 
     def __init__(self, params: Iterable, defaults: dict):
@@ -25,7 +37,8 @@ class Optimizer:
             raise UsageError("an optimizer takes an iterable of parameters, as model.parameters(), got one tensor")
         groups = list(params)
         if not groups:
-            raise UsageError("an optimizer needs at least one parameter, got an empty list (was the iterator used up before?)")
+            raise UsageError("an optimizer needs at least one parameter, got an empty list "
+                             "(was the iterator used up before?)")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
 
@@ -35,87 +48,109 @@ class Optimizer:
         known = {p for other in self.param_groups for p in other["params"]}
         for p in params:
             if not isinstance(p, Tensor):
-                raise UsageError(f"an optimizer changes tensors, got {type(p).__name__}")
+                raise UsageError(f"an optimizer changes tensors, as model.parameters() gives them, got {type(p).__name__}")
             if p.op is not None:
-                raise UsageError("an optimizer changes leaves, this tensor is the result of an op")
+                raise UsageError("an optimizer changes leaves, this tensor is the result of an op: "
+                                 "pass what it was computed from, or .detach().requires_grad_()")
             if p in known:
-                raise UsageError("a parameter stands in two groups, or twice in one")
+                raise UsageError(f"a parameter of shape {p.shape} stands in two groups, or twice in one")
             known.add(p)
-        self.param_groups.append(self.defaults | group | {"params": params})
+        group = self.defaults | group | {"params": params}
+        self.check(group)
+        self.param_groups.append(group)
 
     def zero_grad(self, set_to_none=True) -> None:
         """Forget the gradients, or set them to 0."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    p.grad = None if set_to_none else p.grad.detach() * 0
+                    p.grad = None if set_to_none else zeros_like(p.grad)
 
     def step(self, closure: Callable | None = None):
-        """Change every parameter that has a gradient. A ``closure`` computes the loss and gradients first; its value is returned."""
+        """Change every parameter that has a gradient. A ``closure`` computes loss and gradients first; its loss is returned.
+
+        Raises ShapeError for a gradient set by hand that has another shape or dtype than its parameter.
+        """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.update(p.array, p.grad.array, group, self.state[p])
-                    written(p.array)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    p, g = parameter.array, parameter.grad.array
+                    if g.shape != p.shape or g.dtype != p.dtype:
+                        raise ShapeError(f"a parameter of shape {p.shape} and dtype {p.dtype} has a gradient of shape "
+                                         f"{g.shape} and dtype {g.dtype}: they must be the same")
+                    state = self.state[parameter]
+                    if not state:
+                        state.update(self.initial_state(p, group))
+                    self.update(p, g, group, state)
+                    written(p)
         return loss
 
+    def check(self, group: dict) -> None:
+        """Raise UsageError if an option of the group is out of range."""
+
+    def initial_state(self, p, group: dict) -> dict:
+        """What is kept for the parameter with array ``p``, before its first step: arrays and numbers by name."""
+        return {}
+
     def update(self, p, g, group: dict, state: dict) -> None:
-        """Change one parameter and its state, in place."""
-        raise NotImplementedError
+        """Change the array ``p`` along its gradient ``g``, and the state, in place."""
+        raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def state_dict(self) -> dict:
         """State and options, parameters numbered in order; tensors share memory with the optimizer's state."""
-        numbers = self._numbers()
+        numbers = {p: number for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
         state = {numbers[p]: {k: Tensor(v) if hasattr(v, "ndim") else v for k, v in values.items()}
                  for p, values in self.state.items() if values}
-        groups = [{k: [numbers[p] for p in v] if k == "params" else v for k, v in group.items()} for group in self.param_groups]
+        groups = [group | {"params": [numbers[p] for p in group["params"]]} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Take over state and options, for the same parameters in the same groups; arrays are copied.
 
-        Raises CheckpointError if groups or shapes differ.
+        Everything is checked before anything is taken over. Raises CheckpointError if groups, names or shapes differ.
         """
-        groups = state_dict["param_groups"]
-        if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
-            raise CheckpointError(f"the saved optimizer has groups of {[len(g['params']) for g in groups]} parameters, this one "
-                                  f"of {[len(g['params']) for g in self.param_groups]}")
-        loaded: dict[Tensor, dict] = defaultdict(dict)
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            for p, number in zip(group["params"], saved["params"], strict=True):
-                values = state_dict["state"].get(number, state_dict["state"].get(str(number)))
-                for key, value in (values or {}).items():
-                    loaded[p][key] = _restored(value, p, key)
-        self.state = loaded
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({k: v for k, v in saved.items() if k != "params"})
+        saved = state_dict["param_groups"]
+        sizes, expected = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
+        if sizes != expected:
+            raise CheckpointError(f"the saved optimizer has groups of {sizes} parameters, this one of {expected}")
+        state: dict[Tensor, dict] = defaultdict(dict)
+        groups = [own | other | {"params": own["params"]} for own, other in zip(self.param_groups, saved, strict=True)]
+        for group, other in zip(groups, saved, strict=True):
+            self.check(group)
+            for p, number in zip(group["params"], other["params"], strict=True):
+                values = state_dict["state"].get(number)
+                if values:
+                    state[p] = self._restored(values, p, group)
+        self.state, self.param_groups = state, groups
 
-    def _numbers(self) -> dict[Tensor, int]:
-        params = [p for group in self.param_groups for p in group["params"]]
-        return {p: number for number, p in enumerate(params)}
+    def _restored(self, values: dict, p: Tensor, group: dict) -> dict:
+        """Saved state of one parameter: arrays in its dtype, a step count (a tensor in PyTorch) as an int."""
+        missing = self.initial_state(p.array, group).keys() - values.keys()
+        if missing:
+            raise CheckpointError(f"{type(self).__name__} needs {', '.join(sorted(missing))} for every parameter; the saved "
+                                  f"state has {', '.join(values)}: is it another optimizer's?")
+        restored = {}
+        for key, value in values.items():
+            if key == "step":
+                value = int(value)
+            elif hasattr(value, "shape"):
+                if tuple(value.shape) != p.shape:
+                    raise CheckpointError(f"the saved {key} has shape {tuple(value.shape)}, its parameter {p.shape}")
+                value = tensor(value, dtype=_state_dtype(p), device=p.device).contiguous().array
+            restored[key] = value
+        return restored
 
     def __repr__(self):
-        groups = "\n".join(", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups)
-        return f"{type(self).__name__}({groups})"
+        groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
+        return f"{type(self).__name__}(" + "\n".join(groups) + ")"
 
 
-def _restored(value, p: Tensor, key: str):
-    """A saved entry: arrays in the dtype of the parameter, a step count (which PyTorch keeps as a tensor) as an int."""
-    if not hasattr(value, "shape"):
-        return value
-    if key == "step":
-        return int(value.item())
-    if tuple(value.shape) != p.shape:
-        raise CheckpointError(f"the saved {key} has shape {tuple(value.shape)}, its parameter {p.shape}")
-    return tensor(value, dtype=_state_dtype(p)).array
-
-
-def zeros_like(p):
-    """State for a parameter, all 0; in float32 for one in float16."""
+def zero_state(p):
+    """An array of zeros for the state of ``p``; in float32 for one in float16."""
     return namespace(p).zeros(p.shape, _state_dtype(p))
 
 
@@ -123,7 +158,8 @@ def _state_dtype(p):
     return float32 if p.dtype == float16 else p.dtype
 
 
-def check_range(name: str, value, low=0.0, high=float("inf")) -> None:
-    """Raise UsageError unless low <= value < high (NaN never is)."""
-    if not low <= value < high:
-        raise UsageError(f"{name}={value} is out of range: expected {low} <= {name}" + (f" < {high}" if high < 1e300 else ""))
+def check_not_negative(group: dict, *names: str) -> None:
+    """Raise UsageError unless these options are finite and at least 0."""
+    for name in names:
+        if not 0 <= group[name] < math.inf:
+            raise UsageError(f"{name} must be finite and at least 0, got {group[name]}")
