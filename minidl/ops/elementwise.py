@@ -334,12 +334,11 @@ def tanh(input) -> Tensor:
 
 
 class Sigmoid(Op):
-    """y = 1 / (1 + e^-x);  y' = y (1 - y). Computed from e^-|x|, which cannot overflow."""
+    """y = 1 / (1 + e^-x);  y' = y (1 - y). Computed as e^min(x, 0) / (1 + e^-|x|), which neither overflows nor branches."""
 
     def forward(self, x):
         xp = namespace(x)
-        e = xp.exp(-abs(x))
-        y = (xp.where(x >= 0, 1, e) / (1 + e)).astype(x.dtype, copy=False)
+        y = (xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-abs(x)))).astype(x.dtype, copy=False)
         self.save(y)
         return y
 

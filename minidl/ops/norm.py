@@ -224,9 +224,15 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5) -> Ten
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape):] != shape:
         raise ShapeError(f"layer_norm: expected an input whose last axes are normalized_shape={shape}, got shape {x.shape}")
-    weight, bias = (_values(x, *value, shape).reshape(-1) for value in ((weight, 1, "weight"), (bias, 0, "bias")))
-    vectors = x.reshape(math.prod(x.shape[:-len(shape)]), math.prod(shape))
-    return GroupNorm(1, eps)(vectors, weight, bias).reshape(x.shape)
+    size = math.prod(shape)
+    weight, bias = (_shaped(_values(x, *value, shape), (size,)) for value in ((weight, 1, "weight"), (bias, 0, "bias")))
+    vectors = _shaped(x, (math.prod(x.shape[:-len(shape)]), size))
+    return _shaped(GroupNorm(1, eps)(vectors, weight, bias), x.shape)
+
+
+def _shaped(x: Tensor, shape) -> Tensor:
+    """Reshaped where needed: an op less for vectors."""
+    return x if x.shape == shape else x.reshape(shape)
 
 
 class LocalResponseNorm(FusedOp):
