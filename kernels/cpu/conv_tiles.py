@@ -23,26 +23,24 @@ def correlate_tiles(start, stop, x, w, b, y, shift, room, layout, size, first, s
     """
     groups, outputs, blocks = x.shape[1], y.shape[2], w.shape[1] // OUTPUTS
     source = _zeros(room, x)
-    sums = _zeros(OUTPUTS * ROW, x)
+    sums = _zeros(OUTPUTS * ROW + max(TILE, layout.width), x)
     loaded = -1
     for item in range(start, stop):
         tile, g, o = item // blocks // groups, item // blocks % groups, item % blocks * OUTPUTS
         n, row, column, images, rows, columns = locate(tile, layout, size, x.shape[0])
         if loaded != item // blocks:
             loaded = item // blocks
-            if rows < size[0] or columns < size[1]:
+            if images < layout.images or rows < size[0] or columns < size[1]:
                 source[:] = 0  # other tiles have their margins elsewhere
             for image in range(images):
                 _load(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
-        places = ((images - 1) * layout.height + rows - 1) * layout.width + columns
-        vectors = (places + LANES - 1) // LANES
+        vectors = _vectors(images, rows, columns, layout)
         for u in range(OUTPUTS):
             sums[u * ROW : u * ROW + vectors * LANES] = b[g, o + u]
         _add_taps(sums, source, shift, w[g, o : o + OUTPUTS], vectors)
         for image in range(images):
             for u in range(min(OUTPUTS, outputs - o)):
-                at = u * ROW + image * layout.height * layout.width
-                lines = sums[at : at + rows * layout.width].reshape(rows, layout.width)
+                lines = _lines(sums, u * ROW + image * layout.width, rows, layout)
                 for i in range(rows):
                     line = y[n + image, g, o + u, first[0] + (row + i) * step[0], first[1] + column * step[1] :]
                     if step[1] == 1:
@@ -79,25 +77,24 @@ def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles):
     """
     parts, groups, blocks = gw.shape[0], x.shape[1], gw.shape[2] // OUTPUTS
     source = _zeros(room, x)
-    grads = _zeros(gw.shape[2] * layout.plane, x)
+    grads = _zeros((gw.shape[2] + 1) * layout.plane, x)
     item = start
     while item < stop:
         part, g, block = item // blocks // groups, item // blocks % groups, item % blocks
         last = min(blocks, block + stop - item)
         for tile in range(tiles * part // parts, tiles * (part + 1) // parts):
             n, row, column, images, rows, columns = locate(tile, layout, gy.shape[3:], x.shape[0])
-            if rows < gy.shape[3] or columns < gy.shape[4]:
+            if images < layout.images or rows < gy.shape[3] or columns < gy.shape[4]:
                 source[:] = 0  # other tiles have their margins elsewhere
-            if rows < gy.shape[3] or columns < gy.shape[4] or images < layout.images:
                 grads[:] = 0
             for image in range(images):
                 _load(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
                 _load(grads, gy[n + image, g, block * OUTPUTS : last * OUTPUTS], image, row, column, row + rows,
                       column + columns, flat)
-            places = ((images - 1) * layout.height + rows - 1) * layout.width + columns
+            vectors = _vectors(images, rows, columns, layout)
             for o in range(block, last):
                 _add_dots(gw[part, g, o * OUTPUTS : (o + 1) * OUTPUTS], grads[(o - block) * OUTPUTS * layout.plane :],
-                          layout.plane, source, shift, (places + LANES - 1) // LANES)
+                          layout.plane, source, shift, vectors)
         item += last - block
 
 
@@ -136,21 +133,35 @@ def locate(tile, layout, size, total):
 @jit
 def _load(target, x, image, row, column, bottom, right, layout):
     """Lay out all phases of an image's channels from (row, column) on, as far as ``bottom`` and ``right``."""
-    (sh, sw), (ph, pw), height, width = layout.stride, layout.padding, layout.height, layout.width
+    (sh, sw), (ph, pw) = layout.stride, layout.padding
     for c in range(x.shape[0]):
         for phase in range(sh * sw):
-            top, upto = _inside(phase // sw - ph + row * sh, sh, bottom, height)
-            left, end = _inside(phase % sw - pw + column * sw, sw, right, width)
+            top, end = _inside(row * sh + phase // sw - ph, sh, bottom, layout.height)
+            left, stop = _inside(column * sw + phase % sw - pw, sw, right, layout.width)
             i, j = (row + top) * sh + phase // sw - ph, max(0, (column + left) * sw + phase % sw - pw)
-            at = (c * sh * sw + phase) * layout.plane + (image * height + top) * width + left
-            lines = target[at : at + (upto - top) * width].reshape(upto - top, width)
-            for r in range(upto - top):
+            at = (c * sh * sw + phase) * layout.plane + (top * layout.images + image) * layout.width + left
+            lines = _lines(target, at, end - top, layout)
+            for r in range(end - top):
                 if sw == 1:
-                    for k in range(end - left):
+                    for k in range(stop - left):
                         lines[r, k] = x[c, i + r * sh, j + k]
                 else:
-                    for k in range(end - left):
+                    for k in range(stop - left):
                         lines[r, k] = x[c, i + r * sh, j + k * sw]
+
+
+@jit
+def _lines(array, at, rows, layout):
+    """Rows from place ``at`` on, as a matrix."""
+    length = layout.images * layout.width
+    return array[at : at + rows * length].reshape(rows, length)
+
+
+@jit
+def _vectors(images, rows, columns, layout):
+    """How many vectors a tile's places fill."""
+    places = ((rows - 1) * layout.images + images - 1) * layout.width + columns
+    return (places + LANES - 1) // LANES
 
 
 @jit

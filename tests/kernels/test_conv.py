@@ -103,8 +103,8 @@ def test_any_shape(stride, padding, dilation, kernel_size, groups, n, c, o, exce
 
 # Several tiles of rows, columns or images, several parts of the batch, and lengths that are not whole vectors.
 LARGE = {
-    "rows": dict(geometry=ConvGeometry(padding=(2, 1)), n=1, c=2, o=3, size=(37, 61), kernel_size=(3, 4)),
-    "columns": dict(geometry=ConvGeometry(padding=(0, 2)), n=2, c=1, o=1, size=(3, 1518), kernel_size=(2, 5)),
+    "rows": dict(geometry=ConvGeometry(padding=(2, 1)), n=1, c=2, o=3, size=(38, 61), kernel_size=(3, 4)),
+    "columns": dict(geometry=ConvGeometry(padding=(0, 2)), n=2, c=1, o=1, size=(3, 1520), kernel_size=(2, 5)),
     "columns of phases": dict(geometry=ConvGeometry((2, 3), (0, 1), (1, 2)), n=1, c=1, o=2, size=(5, 1800)),
     "images": dict(geometry=ConvGeometry(padding=(1, 1)), n=95, c=2, o=5, size=(4, 3), kernel_size=(3, 2)),
     "images of phases": dict(geometry=ConvGeometry((3, 2), (1, 2)), n=95, c=1, o=2, size=(7, 5), kernel_size=(3, 2)),
@@ -114,6 +114,9 @@ LARGE = {
     "depthwise": dict(geometry=ConvGeometry(padding=(1, 1), groups=7), n=2, c=7, o=14, size=(6, 5), kernel_size=(3, 3)),
     "wide padding": dict(geometry=ConvGeometry((1, 2), (9, 8)), n=3, c=1, o=2, size=(4, 3), kernel_size=(2, 3)),
     "wide dilation": dict(geometry=ConvGeometry((1, 2), (9, 8), (11, 12)), n=3, c=1, o=2, size=(4, 9), kernel_size=(2, 3)),
+    "dilation wider than a tile": dict(geometry=ConvGeometry((1, 1), (0, 1), (1, 1200)), n=1, c=1, o=4, size=(2, 2499),
+                                       kernel_size=(1, 3)),
+    "shared margins": dict(geometry=ConvGeometry((1, 2), (0, 2)), n=3, c=1, o=2, size=(3, 5), kernel_size=(1, 4)),
     "wide stride": dict(geometry=ConvGeometry((5, 4)), n=3, c=2, o=5, size=(13, 11), kernel_size=(2, 3)),
     "padded pointwise": dict(geometry=ConvGeometry(padding=(1, 2)), n=3, c=4, o=3, size=(6, 5), kernel_size=(1, 1)),
 }
@@ -214,6 +217,15 @@ def test_nan_and_infinity_propagate(module, bad):
             assert y[:, [0, 2, 3, 4, 5]].all() and gx[:, [0, 2, 3]].all() and gw.all()
         if place == "gy":
             assert y.all() and gx[[0, 2]].all() and gx[1, 2:].all() and gw[[0, 2, 3, 4, 5]].all()
+
+
+def test_nan_does_not_reach_another_group():
+    """Buffers are used again: a NaN in the last group must not stay where the first group of a smaller, last tile finds it."""
+    case = Case(ConvGeometry(padding=(1, 1), groups=2), n=67, c=2, o=2, size=(4, 3), kernel_size=(3, 3))
+    case.x[:, 1] = np.nan
+    y, _, gw = case.computed(conv_direct)
+    assert np.isfinite(y[:, 0]).all() and np.isnan(y[:, 1]).all()
+    assert np.isfinite(gw[0]).all() and np.isnan(gw[1]).all()
 
 
 @pytest.mark.parametrize("module", [portable, cpu], ids=lambda module: module.__name__)
