@@ -83,7 +83,8 @@ class ImageArrays(Dataset):
         """The random numbers of all samples for one epoch, (N, numbers)."""
         key = seed, epoch, numbers
         if self._drawn[0] != key:
-            self._drawn = key, derive(seed, epoch).uniform(size=(len(self), numbers), dtype=np.float32)
+            # Not derive(seed, epoch), which orders the epoch: every batch would be sorted by its first random number.
+            self._drawn = key, derive(seed, epoch, 0).uniform(size=(len(self), numbers), dtype=np.float32)
         return self._drawn[1]
 
 
