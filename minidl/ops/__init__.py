@@ -109,6 +109,7 @@ from minidl.ops.loss import (
 )
 from minidl.ops.matmul import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from minidl.ops.norm import batch_norm, group_norm, layer_norm, local_response_norm, normalize
+from minidl.ops.pad import pad
 from minidl.ops.pool import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
@@ -136,6 +137,7 @@ from minidl.ops.reduce import (
     var,
 )
 from minidl.ops.reduce import any_ as any
+from minidl.ops.resample import interpolate
 from minidl.ops.shape import (
     broadcast_tensors,
     broadcast_to,
