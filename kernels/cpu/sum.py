@@ -41,8 +41,8 @@ def sum(x, axes, keepdims=False, divisor=1):
 def _sum_rows(start, stop, rows, total):
     for row in range(start, stop):
         partial = 0.0
-        for value in rows[row]:
-            partial += value
+        for i in range(rows.shape[1]):  # by index: iterating over the row's values would not be vectorized
+            partial += rows[row, i]
         total[row] = partial
 
 
