@@ -8,6 +8,7 @@ zeros; sums for places between the end of an output row and the start of the nex
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit
+from minidl.kernels.cpu.im2col import inside
 
 TILE = 1024  # places in a tile: their sums for four outputs fit the first-level cache
 ROW = TILE + 128  # from one output's sums to the next: a multiple of 4096 bytes would collide in the cache
@@ -136,8 +137,8 @@ def _load(target, x, image, row, column, bottom, right, layout):
     (sh, sw), (ph, pw) = layout.stride, layout.padding
     for c in range(x.shape[0]):
         for phase in range(sh * sw):
-            top, end = _inside(row * sh + phase // sw - ph, sh, bottom, layout.height)
-            left, stop = _inside(column * sw + phase % sw - pw, sw, right, layout.width)
+            top, end = inside(row * sh + phase // sw - ph, sh, bottom, layout.height)
+            left, stop = inside(column * sw + phase % sw - pw, sw, right, layout.width)
             i, j = (row + top) * sh + phase // sw - ph, max(0, (column + left) * sw + phase % sw - pw)
             at = (c * sh * sw + phase) * layout.plane + (top * layout.images + image) * layout.width + left
             lines = _lines(target, at, end - top, layout)
@@ -162,13 +163,6 @@ def _vectors(images, rows, columns, layout):
     """How many vectors a tile's places fill."""
     places = ((rows - 1) * layout.images + images - 1) * layout.width + columns
     return (places + LANES - 1) // LANES
-
-
-@jit
-def _inside(offset, step, size, count):
-    """The k in [begin, end) of ``count`` for which 0 <= k * step + offset < size."""
-    begin = min(count, max(0, -(offset // step)))
-    return begin, min(count, max(begin, (size - 1 - offset) // step + 1))
 
 
 @jit

@@ -1,4 +1,4 @@
-"""im2col and col2im, row by row of the matrix or channel by channel of the image."""
+"""im2col row by row of the matrix, col2im channel by channel of the image."""
 
 import math
 
@@ -11,91 +11,63 @@ from minidl.kernels.shapes import windows
 
 def im2col(x, out_shape, kernel_size, geometry):
     """As the portable kernel."""
-    cols = np.empty(out_shape, x.dtype)
-    if cols.size:
-        oh, ow = windows(x.shape[2:], kernel_size, geometry)
-        gather(planes(ready(x)), cols.reshape(-1, oh, ow), 0, kernel_size, geometry)
+    cols = np.zeros(out_shape, x.dtype)
+    images, matrix = _views(ready(x), cols, kernel_size, geometry)
+    split(_gather, len(matrix), cols.size, images, matrix, *kernel_size, *geometry.stride, *geometry.padding, *geometry.dilation)
     return cols
 
 
 def col2im(cols, out_shape, kernel_size, geometry):
     """As the portable kernel."""
     x = np.zeros(out_shape, cols.dtype)
-    if cols.size:
-        oh, ow = windows(x.shape[2:], kernel_size, geometry)
-        scatter(ready(cols).reshape(-1, oh, ow), planes(x), 0, kernel_size, geometry)
+    images, matrix = _views(x, ready(cols), kernel_size, geometry)
+    split(_scatter, len(images), cols.size, matrix, images, *kernel_size, *geometry.stride, *geometry.padding, *geometry.dilation)
     return x
 
 
-def planes(x):
-    """(N, C, H, W) or (C, H, W) -> (N*C, H, W)"""
-    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
-
-
-def gather(x, cols, first, kernel_size, geometry):
-    """Fill cols (P*KH*KW, rows, OW) from planes x (P, H, W): the windows of output row ``first`` and those that follow."""
-    split(_gather, len(cols), cols.size, x, cols, first, *kernel_size, *geometry.stride, *geometry.padding,
-          *geometry.dilation)
-
-
-def scatter(cols, x, first, kernel_size, geometry):
-    """Add cols (P*KH*KW, rows, OW) to the pixels of x (P, H, W) that ``gather`` would read."""
-    split(_scatter, len(x), cols.size, cols, x, first, *kernel_size, *geometry.stride, *geometry.padding,
-          *geometry.dilation)
+def _views(x, cols, kernel_size, geometry):
+    """x (N, C, H, W) as (N*C, H, W), and cols (N, C*KH*KW, OH*OW) as (N*C*KH*KW, OH, OW)"""
+    oh, ow = windows(x.shape[2:], kernel_size, geometry)
+    return x.reshape(math.prod(x.shape[:2]), *x.shape[2:]), cols.reshape(math.prod(cols.shape[:2]), oh, ow)
 
 
 @jit
-def _gather(start, stop, x, cols, first, kh, kw, sh, sw, ph, pw, dh, dw):
-    height, width = x.shape[1], x.shape[2]
-    rows, ow = cols.shape[1], cols.shape[2]
+def _gather(start, stop, x, cols, kh, kw, sh, sw, ph, pw, dh, dw):
+    """Rows of cols, which is 0 where a window hangs over the edge."""
     for r in range(start, stop):
         plane, a, k = r // kw // kh, r // kw % kh, r % kw
-        left, right = _inside(k * dw - pw, sw, width, ow)
-        for i in range(rows):
-            row = (first + i) * sh + a * dh - ph
-            if 0 <= row < height and left < right:
-                for j in range(left):
-                    cols[r, i, j] = 0
-                pixels = x[plane, row, left * sw + k * dw - pw :]
-                inner = cols[r, i, left:right]
+        top, bottom = inside(a * dh - ph, sh, x.shape[1], cols.shape[1])
+        left, right = inside(k * dw - pw, sw, x.shape[2], cols.shape[2])
+        h, w = top * sh + a * dh - ph, max(0, left * sw + k * dw - pw)
+        for i in range(bottom - top):
+            if sw == 1:
+                for j in range(right - left):
+                    cols[r, top + i, left + j] = x[plane, h + i * sh, w + j]
+            else:
+                for j in range(right - left):
+                    cols[r, top + i, left + j] = x[plane, h + i * sh, w + j * sw]
+
+
+@jit
+def _scatter(start, stop, cols, x, kh, kw, sh, sw, ph, pw, dh, dw):
+    """Planes of x, which is 0 at first."""
+    for plane in range(start, stop):
+        for tap in range(kh * kw):
+            r, a, k = plane * kh * kw + tap, tap // kw, tap % kw
+            top, bottom = inside(a * dh - ph, sh, x.shape[1], cols.shape[1])
+            left, right = inside(k * dw - pw, sw, x.shape[2], cols.shape[2])
+            h, w = top * sh + a * dh - ph, max(0, left * sw + k * dw - pw)
+            for i in range(bottom - top):
                 if sw == 1:
                     for j in range(right - left):
-                        inner[j] = pixels[j]
+                        x[plane, h + i * sh, w + j] += cols[r, top + i, left + j]
                 else:
                     for j in range(right - left):
-                        inner[j] = pixels[j * sw]
-                for j in range(right, ow):
-                    cols[r, i, j] = 0
-            else:
-                for j in range(ow):
-                    cols[r, i, j] = 0
+                        x[plane, h + i * sh, w + j * sw] += cols[r, top + i, left + j]
 
 
 @jit
-def _scatter(start, stop, cols, x, first, kh, kw, sh, sw, ph, pw, dh, dw):
-    height, width = x.shape[1], x.shape[2]
-    rows, ow = cols.shape[1], cols.shape[2]
-    for plane in range(start, stop):
-        for a in range(kh):
-            for k in range(kw):
-                r = (plane * kh + a) * kw + k
-                left, right = _inside(k * dw - pw, sw, width, ow)
-                for i in range(rows):
-                    row = (first + i) * sh + a * dh - ph
-                    if 0 <= row < height and left < right:
-                        pixels = x[plane, row, left * sw + k * dw - pw :]
-                        inner = cols[r, i, left:right]
-                        if sw == 1:
-                            for j in range(right - left):
-                                pixels[j] += inner[j]
-                        else:
-                            for j in range(right - left):
-                                pixels[j * sw] += inner[j]
-
-
-@jit
-def _inside(offset, stride, width, count):
-    """The places j in [left, right) of ``count`` for which 0 <= j * stride + offset < width."""
-    left = min(count, max(0, (-offset + stride - 1) // stride))
-    right = min(count, max(left, (width - 1 - offset) // stride + 1))
-    return left, right
+def inside(offset, step, size, count):
+    """The k in [begin, end) of ``count`` for which 0 <= k * step + offset < size."""
+    begin = max(0, min(count, -(offset // step)))  # max last: the compiler sees that begin is not negative
+    return begin, min(count, max(begin, (size - 1 - offset) // step + 1))
