@@ -1,17 +1,64 @@
 """Containers: modules in sequence, in a list, in a dict."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from minidl.nn.module import Module
 
 
-class Sequential(Module):
-    """Modules applied one after another; takes modules, or one dict of names to modules.
+class _Ordered(Module):
+    """Modules in order; all but those that ``Sequential`` takes with names are called "0", "1", and so on."""
 
+    def append(self, module: Module):
+        """Add a module at the end. Returns the container, as ``extend`` and ``insert`` do."""
+        self.register_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]):
+        """Add modules at the end."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module):
+        """Add a module before the one at ``index``; all modules are numbered anew."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+    def pop(self, index: int = -1) -> Module:
+        """Take a module out and return it; those left are numbered anew."""
+        module = self[index]
+        del self[index]
+        return module
+
+    def _renumber(self, modules: list[Module]) -> None:
+        self._modules.clear()
+        self.extend(modules)
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __setitem__(self, index: int, module: Module):
+        self.register_module(list(self._modules)[index], module)
+
+    def __delitem__(self, index: int | slice):
+        modules = list(self)
+        del modules[index]
+        self._renumber(modules)
+
+
+class Sequential(_Ordered):
+    """Modules applied one after another; takes modules, or one dict of names to modules. A slice is a Sequential.
+
+    >>> import minidl
     >>> from minidl import nn
     >>> net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    >>> len(net), net[1].weight.shape
-    (2, (2, 4))
+    >>> len(net), net[1].weight.shape, net[:1](minidl.ones(5, 3)).shape
+    (2, (2, 4), (5, 4))
     """
 
     def __init__(self, *modules):
@@ -25,103 +72,82 @@ class Sequential(Module):
             input = module(input)
         return input
 
-    def append(self, module: Module) -> "Sequential":
-        """Add a module at the end."""
-        self.register_module(str(len(self)), module)
-        return self
-
-    def __len__(self):
-        return len(self._modules)
-
-    def __iter__(self):
-        return iter(self._modules.values())
-
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
-            return type(self)(dict(list(self._modules.items())[index]))
-        return list(self._modules.values())[index]
-
-    def __setitem__(self, index, module):
-        self.register_module(list(self._modules)[index], module)
+            return Sequential(dict(list(self._modules.items())[index]))
+        return list(self)[index]
 
 
-class ModuleList(Module):
-    """A list of modules that are registered here.
+class ModuleList(_Ordered):
+    """A list of modules whose parameters belong to the module that holds it. A slice is a ModuleList.
 
     >>> from minidl import nn
-    >>> [p.shape for p in nn.ModuleList([nn.Linear(3, 4, bias=False)]).parameters()]
-    [(4, 3)]
+    >>> layers = nn.ModuleList(nn.Linear(n, n + 1, bias=False) for n in (3, 4))
+    >>> [p.shape for p in layers.parameters()]
+    [(4, 3), (5, 4)]
     """
 
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
         self.extend(modules)
 
-    def append(self, module: Module) -> "ModuleList":
-        """Add a module at the end."""
-        self.register_module(str(len(self)), module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> "ModuleList":
-        """Add modules at the end."""
-        for module in modules:
-            self.append(module)
-        return self
-
-    def __len__(self):
-        return len(self._modules)
-
-    def __iter__(self):
-        return iter(self._modules.values())
-
-    def __getitem__(self, index):
-        found = list(self._modules.values())[index]
-        return type(self)(found) if isinstance(index, slice) else found
-
-    def __setitem__(self, index, module):
-        self.register_module(list(self._modules)[index], module)
+    def __getitem__(self, index: int | slice) -> Module:
+        return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
 
 
 class ModuleDict(Module):
-    """A dict of modules that are registered here.
+    """A dict of names to modules whose parameters belong to the module that holds it.
 
     >>> from minidl import nn
-    >>> list(nn.ModuleDict({"head": nn.Linear(3, 4)}))
-    ['head']
+    >>> heads = nn.ModuleDict({"boxes": nn.Linear(3, 4)})
+    >>> heads["masks"] = nn.Identity()
+    >>> list(heads), heads["boxes"].weight.shape
+    (['boxes', 'masks'], (4, 3))
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None):
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()):
         super().__init__()
-        self.update(modules or {})
+        self.update(modules)
 
-    def update(self, modules: Mapping[str, Module]) -> None:
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add or replace modules by name."""
-        for name, module in modules.items():
+        for name, module in dict(modules).items():
             self[name] = module
 
+    def pop(self, name: str) -> Module:
+        """Take a module out and return it."""
+        return self._modules.pop(name)
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        self._modules.clear()
+
     def keys(self):
+        """The names."""
         return self._modules.keys()
 
     def values(self):
+        """The modules."""
         return self._modules.values()
 
     def items(self):
+        """Pairs of name and module."""
         return self._modules.items()
 
     def __len__(self):
         return len(self._modules)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
 
-    def __contains__(self, name):
+    def __contains__(self, name: str):
         return name in self._modules
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Module:
         return self._modules[name]
 
-    def __setitem__(self, name, module):
+    def __setitem__(self, name: str, module: Module):
         self.register_module(name, module)
 
-    def __delitem__(self, name):
+    def __delitem__(self, name: str):
         del self._modules[name]

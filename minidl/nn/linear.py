@@ -12,6 +12,7 @@ class Linear(Module):
     """y = x w' + b.   x (*, in_features) -> y (*, out_features).
 
     Weight (out_features, in_features) and bias (out_features,) start uniform in +-1/sqrt(in_features), as in PyTorch.
+    Raises ShapeError for an input whose last axis is not ``in_features``.
 
     >>> import minidl
     >>> from minidl import nn
@@ -23,9 +24,7 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))
-        self.bias = Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None
-        if not bias:
-            self.register_parameter("bias", None)
+        self.register_parameter("bias", Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -63,7 +62,13 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """One axis as several: the inverse of Flatten."""
+    """One axis as several, the inverse of Flatten: (N, C H W) -> (N, C, H, W) for ``dim`` 1 and sizes (C, H, W).
+
+    >>> import minidl
+    >>> from minidl import nn
+    >>> nn.Unflatten(1, (3, 4, 5))(minidl.ones(2, 60)).shape
+    (2, 3, 4, 5)
+    """
 
     def __init__(self, dim: int, unflattened_size):
         super().__init__()
@@ -77,7 +82,13 @@ class Unflatten(Module):
 
 
 class Identity(Module):
-    """y = x; takes and ignores any arguments, so it can stand in for any layer."""
+    """y = x. Takes and ignores any arguments, so it can stand in for any layer.
+
+    >>> import minidl
+    >>> from minidl import nn
+    >>> nn.Identity(54, unused=True)(minidl.tensor([1.0]))
+    tensor([1.])
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__()

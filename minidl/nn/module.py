@@ -2,13 +2,13 @@
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping
 
 from minidl.dtypes import is_floating
-from minidl.errors import CheckpointError
-from minidl.tape import no_grad
+from minidl.errors import DtypeError
+from minidl.nn.hooks import BackwardWatch
+from minidl.nn.state import LoadResult, load_into
+from minidl.ops.create import zeros_like
 from minidl.tensor import HookHandle, Tensor
 
 
@@ -45,61 +45,45 @@ class Module:
     training: bool
 
     def __init__(self):
-        set_ = super().__setattr__
-        set_("training", True)
-        for table in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
-            set_(table, {})
-        set_("_transient", set())  # names of buffers that are not part of the state dict
+        tables = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+        self.__dict__.update({table: {} for table in tables}, training=True)
+        self.__dict__["_transient"] = set()  # names of buffers that are not part of the state dict
 
     def forward(self, *args, **kwargs):
         """What the module computes; subclasses write it, users call the module itself."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args, **kwargs):
-        if not (self._forward_pre_hooks or self._forward_hooks or self._backward_hooks):
+        if not (self._forward_hooks or self._forward_pre_hooks or self._backward_hooks):
             return self.forward(*args, **kwargs)
         for hook in list(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
+        watch = BackwardWatch(self, list(self._backward_hooks.values())) if self._backward_hooks else None
+        output = self.forward(*(watch.enter(args) if watch else args), **kwargs)
         for hook in list(self._forward_hooks.values()):
             changed = hook(self, args, output)
             output = output if changed is None else changed
-        for hook in list(self._backward_hooks.values()):
-            self._watch_backward(hook, args, output)
-        return output
+        return watch.leave(output) if watch else output
 
-    # Attributes
+    # Attributes: what is assigned or registered lives in one of three tables
 
     def __setattr__(self, name, value):
-        tables = self.__dict__
-        if "_parameters" not in tables:
-            if isinstance(value, (Parameter, Module)):
-                raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
-            super().__setattr__(name, value)
+        table = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
+        if table:
+            for place in (self.__dict__, *(self.__dict__.get(other, {}) for other in _KINDS if other != table)):
+                place.pop(name, None)
+            self._register(table, name, value)
             return
-        if isinstance(value, Parameter):
-            self.register_parameter(name, value)
-        elif isinstance(value, Module):
-            self.register_module(name, value)
-        elif name in self._parameters:
-            if value is not None:
-                raise TypeError(f"{name!r} is a parameter: assign an nn.Parameter or None, got {type(value).__name__}")
-            self._parameters[name] = None
-        elif name in self._modules:
-            if value is not None:
-                raise TypeError(f"{name!r} is a module: assign an nn.Module or None, got {type(value).__name__}")
-            self._modules[name] = None
-        elif name in self._buffers:
-            if value is not None and not isinstance(value, Tensor):
-                raise TypeError(f"{name!r} is a buffer: assign a Tensor or None, got {type(value).__name__}")
-            self._buffers[name] = value
-        else:
-            super().__setattr__(name, value)
+        for table in _KINDS:
+            if name in self.__dict__.get(table, ()):
+                self._register(table, name, value)
+                return
+        super().__setattr__(name, value)
 
     def __getattr__(self, name):
-        for table in ("_parameters", "_buffers", "_modules"):
+        for table in _KINDS:
             found = self.__dict__.get(table, {})
             if name in found:
                 return found[name]
@@ -107,9 +91,10 @@ class Module:
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}{hint}")
 
     def __delattr__(self, name):
-        for table in (self._parameters, self._buffers, self._modules):
-            if name in table:
-                del table[name]
+        for table in _KINDS:
+            if name in self.__dict__[table]:
+                del self.__dict__[table][name]
+                self._transient.discard(name)
                 return
         super().__delattr__(name)
 
@@ -117,55 +102,56 @@ class Module:
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     def _register(self, table: str, name: str, value) -> None:
-        if "_parameters" not in self.__dict__:
+        if table not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+        kind, expected = _KINDS[table]
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name!r} must be {expected} or None, got {type(value).__name__}")
         if not name or "." in name:
             raise KeyError(f"a registered name must not be empty or contain a dot, got {name!r}")
-        for other in ("_parameters", "_buffers", "_modules"):
-            if other != table:
-                self.__dict__[other].pop(name, None)
-        self.__dict__.pop(name, None)
+        if name not in self.__dict__[table] and hasattr(self, name):
+            raise KeyError(f"{type(self).__name__} already has an attribute {name!r}: choose another name")
         self.__dict__[table][name] = value
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Add a parameter; None keeps the name for one that is absent, as a layer without bias."""
-        if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"a parameter must be an nn.Parameter or None, got {type(parameter).__name__}")
         self._register("_parameters", name, parameter)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent=True) -> None:
         """Add a tensor that is kept but not learnt; one that is not ``persistent`` is left out of the state dict."""
-        if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"a buffer must be a Tensor or None, got {type(tensor).__name__}")
         self._register("_buffers", name, tensor)
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name: str, module: "Module | None") -> None:
         """Add a child module."""
-        if module is not None and not isinstance(module, Module):
-            raise TypeError(f"a child must be an nn.Module or None, got {type(module).__name__}")
         self._register("_modules", name, module)
 
     add_module = register_module
 
     # The tree
 
-    def named_modules(self, memo=None, prefix="") -> Iterator[tuple[str, "Module"]]:
-        """This module and all below it, each once, with dotted names."""
+    def named_modules(self, memo=None, prefix="", remove_duplicate=True) -> Iterator[tuple[str, "Module"]]:
+        """This module and all below it, with dotted names; each once, unless duplicates are wanted."""
         memo = set() if memo is None else memo
         if self not in memo:
-            memo.add(self)
+            if remove_duplicate:
+                memo.add(self)
             yield prefix, self
-            for name, module in self.named_children():
-                yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+            for name, module in self._modules.items():
+                if module is not None:
+                    yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules directly below, with their names."""
-        return ((name, module) for name, module in self._modules.items() if module is not None)
+        """The modules directly below, with their names, each once."""
+        seen = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
 
     def children(self) -> Iterator["Module"]:
         """The modules directly below."""
@@ -196,7 +182,7 @@ class Module:
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def get_submodule(self, target: str) -> "Module":
-        """The module at a dotted path; "" is this one."""
+        """The module at a dotted path; "" is this one. Raises AttributeError if there is none."""
         module = self
         for name in target.split(".") if target else []:
             if module._modules.get(name) is None:
@@ -205,12 +191,19 @@ class Module:
         return module
 
     def get_parameter(self, target: str) -> Parameter:
-        """The parameter at a dotted path."""
+        """The parameter at a dotted path. Raises AttributeError if there is none."""
+        return self._get("_parameters", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path. Raises AttributeError if there is none."""
+        return self._get("_buffers", target)
+
+    def _get(self, table: str, target: str):
         path, _, name = target.rpartition(".")
-        found = self.get_submodule(path)._parameters.get(name)
-        if found is None:
-            raise AttributeError(f"there is no parameter {target!r}")
-        return found
+        module = self.get_submodule(path)
+        if module.__dict__[table].get(name) is None:
+            raise AttributeError(f"{type(module).__name__} has no {table[1:-1]} {name!r} (looking for {target!r})")
+        return module.__dict__[table][name]
 
     def apply(self, function: Callable[["Module"], None]) -> "Module":
         """Call ``function`` on every module, children first."""
@@ -223,8 +216,10 @@ class Module:
 
     def train(self, mode=True) -> "Module":
         """Switch to training (dropout drops, batch norm measures), for all modules below too."""
+        if not isinstance(mode, bool):
+            raise TypeError(f"train() switches training on or off and expects a bool, got {type(mode).__name__}")
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> "Module":
@@ -241,18 +236,22 @@ class Module:
         """Forget the parameters' gradients, or set them to 0."""
         for parameter in self.parameters():
             if parameter.grad is not None:
-                parameter.grad = None if set_to_none else parameter.grad.detach() * 0
+                parameter.grad = None if set_to_none else zeros_like(parameter.grad)
 
     def to(self, *args, dtype=None, device=None) -> "Module":
-        """Move or cast all parameters and buffers, as ``Tensor.to``; a dtype applies to floating-point ones only."""
+        """Move or cast all parameters and buffers, as ``Tensor.to``; a dtype applies to floating-point ones only.
+
+        Raises DtypeError for a dtype that is not floating point.
+        """
         for tensor in itertools.chain(self.parameters(), self.buffers()):
             moved = tensor.detach().to(*args, dtype=dtype, device=device)
-            if moved.dtype == tensor.dtype or is_floating(tensor.dtype):
-                tensor.data = moved
-            else:
-                tensor.data = moved.to(tensor.dtype)
+            if not is_floating(tensor.dtype):
+                moved = tensor.detach().to(device=moved.device)
+            elif not is_floating(moved.dtype):
+                raise DtypeError(f"a module can be cast to floating-point dtypes only, got {moved.dtype}")
+            tensor.data = moved
             if tensor.grad is not None:
-                tensor.grad = tensor.grad.to(tensor.dtype).to(tensor.device)
+                tensor.grad = tensor.grad.detach().to(moved)
         return self
 
     def float(self) -> "Module":
@@ -271,9 +270,9 @@ class Module:
         """All parameters and buffers on the CPU."""
         return self.to("cpu")
 
-    def cuda(self) -> "Module":
-        """All parameters and buffers on the GPU."""
-        return self.to("cuda")
+    def cuda(self, device=0) -> "Module":
+        """All parameters and buffers on a GPU."""
+        return self.to(f"cuda:{device}")
 
     # Hooks
 
@@ -286,65 +285,35 @@ class Module:
         return _hooked(self._forward_hooks, hook)
 
     def register_full_backward_hook(self, hook) -> HookHandle:
-        """Call ``hook(module, grad_inputs, grad_outputs)`` when gradients for the first tensor input have been computed.
+        """Call ``hook(module, grad_inputs, grad_outputs)`` when the gradients of all positional inputs are known.
 
-        Both are tuples with one entry for each input or output; only the first input's gradient is given. What the hook
-        returns, if anything, replaces that gradient.
+        Both are tuples with one entry for each input or output, None where it wants no gradient. If no input wants one, the
+        hook is called when the gradients of the outputs are known. What it returns, if anything, replaces ``grad_inputs``.
         """
         return _hooked(self._backward_hooks, hook)
-
-    def _watch_backward(self, hook, inputs, output) -> None:
-        outputs = output if isinstance(output, tuple) else (output,)
-        arrived = [None] * len(outputs)
-
-        def remember(gradient, place):
-            arrived[place] = gradient
-
-        for place, y in enumerate(outputs):
-            if isinstance(y, Tensor) and y.tracked:
-                y.register_hook(lambda g, place=place: remember(g, place))
-        x = next((x for x in inputs if isinstance(x, Tensor) and x.tracked), None)
-        if x is None:
-            return
-
-        def call(gradient):
-            changed = hook(self, (gradient,), tuple(arrived))
-            return changed[0] if isinstance(changed, tuple) else changed
-
-        x.register_hook(call)
 
     # State
 
     def state_dict(self, prefix="") -> "OrderedDict[str, Tensor]":
-        """All parameters and persistent buffers by dotted name, detached, sharing memory with the module."""
+        """All parameters and persistent buffers by dotted name, detached, sharing memory with the module.
+
+        What is shared between modules appears under each of its names.
+        """
         state = OrderedDict()
-        for path, module in self.named_modules():
+        for path, module in self.named_modules(remove_duplicate=False):
             start = f"{prefix}{path}." if path else prefix
             for name, value in itertools.chain(module._parameters.items(), module._buffers.items()):
                 if value is not None and name not in module._transient:
                     state[start + name] = value.detach()
         return state
 
-    def load_state_dict(self, state_dict, strict=True) -> tuple[list[str], list[str]]:
+    def load_state_dict(self, state_dict: Mapping, strict=True) -> LoadResult:
         """Copy tensors or NumPy arrays into parameters and buffers of the same names and shapes.
 
         Everything is checked before anything is written. Raises CheckpointError that lists all missing, unexpected and
-        misshapen names; without ``strict`` only misshapen ones are an error. Returns (missing, unexpected).
+        misshapen names; without ``strict`` only misshapen ones are an error. Returns what was missing and unexpected.
         """
-        own = self.state_dict()
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        misshapen = [f"{name}: expected {own[name].shape}, got {tuple(np.shape(state_dict[name]))}" for name in own
-                     if name in state_dict and tuple(state_dict[name].shape) != own[name].shape]
-        if misshapen or (strict and (missing or unexpected)):
-            lists = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-            found = "".join(f"\n  {kind}: {', '.join(names)}" for kind, names in lists.items() if names)
-            raise CheckpointError(f"this state does not fit {type(self).__name__}:{found}")
-        with no_grad():
-            for name, tensor in own.items():
-                if name in state_dict:
-                    tensor.copy_(state_dict[name])
-        return missing, unexpected
+        return load_into(self.state_dict(), state_dict, strict, type(self).__name__)
 
     # Display
 
@@ -353,12 +322,15 @@ class Module:
         return ""
 
     def __repr__(self):
-        lines = [f"({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
         extra = self.extra_repr()
-        if not lines:
+        children = [f"({name}): {module!r}" for name, module in self._modules.items()]
+        if not children and "\n" not in extra:
             return f"{type(self).__name__}({extra})"
-        body = "\n  ".join(([extra] if extra else []) + lines)
+        body = "\n".join(([extra] if extra else []) + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
+
+
+_KINDS = {"_parameters": (Parameter, "an nn.Parameter"), "_buffers": (Tensor, "a Tensor"), "_modules": (Module, "an nn.Module")}
 
 
 def _hooked(table: dict, hook) -> HookHandle:

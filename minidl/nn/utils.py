@@ -4,16 +4,17 @@ import math
 from collections.abc import Iterable
 
 from minidl.errors import GraphError, ShapeError
-from minidl.ops.join import cat
+from minidl.ops.join import cat, stack
 from minidl.tape import no_grad
-from minidl.tensor import Tensor, tensor, written
+from minidl.tensor import Tensor, tensor
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False) -> Tensor:
     """Scale all gradients together so that their common norm is at most ``max_norm``; returns the norm before.
 
-    As PyTorch: gradients are multiplied by max_norm / (norm + 1e-6) where that is below 1. A norm that is NaN or inf makes
-    them NaN or 0, or raises GraphError with ``error_if_nonfinite``.
+    As PyTorch: gradients are multiplied by max_norm / (norm + 1e-6) where that is below 1. A norm that is NaN makes all
+    gradients NaN, one that is inf makes finite ones 0 and infinite ones NaN; with ``error_if_nonfinite`` both raise
+    GraphError instead and change nothing.
 
     >>> import minidl
     >>> x = minidl.tensor([3.0, 4.0], requires_grad=True)
@@ -27,18 +28,24 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     if not gradients:
         return tensor(0.0)
     with no_grad():
-        norms = [g.norm(norm_type) for g in gradients]
-        total = cat([n.reshape(1) for n in norms]).norm(norm_type)
+        total = stack([g.norm(norm_type) for g in gradients]).norm(norm_type)
         if error_if_nonfinite and not math.isfinite(total.item()):
             raise GraphError(f"the norm of the gradients is {total.item()}: some gradient is NaN or infinite")
-        scale = max_norm / (total + 1e-6)
+        scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
         for g in gradients:
-            g.mul_(scale.clamp(max=1.0))
+            g.mul_(scale)
     return total
 
 
 def clip_grad_value_(parameters, clip_value) -> None:
-    """Clamp every element of every gradient to [-clip_value, clip_value]."""
+    """Clamp every element of every gradient to [-clip_value, clip_value].
+
+    >>> import minidl
+    >>> x = minidl.tensor([3.0, -0.5], requires_grad=True)
+    >>> (x * x / 2).sum().backward()
+    >>> clip_grad_value_(x, 1.0); x.grad
+    tensor([ 1. , -0.5])
+    """
     with no_grad():
         for g in _gradients(parameters):
             g.clamp_(-clip_value, clip_value)
@@ -50,16 +57,27 @@ def _gradients(parameters) -> list[Tensor]:
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All parameters, flattened, in one vector."""
+    """All parameters, flattened, in one vector.
+
+    >>> from minidl import nn
+    >>> parameters_to_vector(nn.Linear(2, 3).parameters()).shape
+    (9,)
+    """
     return cat([p.reshape(-1) for p in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Write the parts of a vector into the parameters, in order."""
-    parameters, start = list(parameters), 0
-    if sum(p.numel() for p in parameters) != vec.numel():
-        raise ShapeError(f"the vector has {vec.numel()} elements, the parameters {sum(p.numel() for p in parameters)}")
-    for p in parameters:
-        p.array[...] = vec.array[start : start + p.numel()].reshape(p.shape)
-        written(p.array)
-        start += p.numel()
+    """Write the parts of a vector into the parameters, in order. Raises ShapeError unless it has as many elements.
+
+    >>> import minidl
+    >>> x, y = minidl.zeros(1, requires_grad=True), minidl.zeros(1, 2, requires_grad=True)
+    >>> vector_to_parameters(minidl.tensor([1.0, 2.0, 3.0]), [x, y]); y
+    tensor([[2., 3.]], requires_grad=True)
+    """
+    parameters = list(parameters)
+    expected = sum(p.numel() for p in parameters)
+    if vec.shape != (expected,):
+        raise ShapeError(f"the parameters need a vector of shape ({expected},), got {vec.shape}")
+    with no_grad():
+        for p, part in zip(parameters, vec.split([p.numel() for p in parameters]), strict=True):
+            p.copy_(part.reshape(p.shape))

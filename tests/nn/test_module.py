@@ -1,4 +1,4 @@
-"""Modules: registration, traversal, state dicts, hooks, copies."""
+"""Modules: registration, traversal, modes, dtypes, copies, display."""
 
 import copy
 import pickle
@@ -8,7 +8,7 @@ import pytest
 
 import minidl
 from minidl import nn
-from minidl.errors import CheckpointError, ShapeError
+from minidl.errors import DtypeError
 
 
 class Net(nn.Module):
@@ -24,202 +24,198 @@ class Net(nn.Module):
         return self.rest(self.first(x)) * self.scale + self.shift
 
 
-NAMES = ["shift", "scale", "first.weight", "first.bias", "rest.0.weight", "rest.0.bias", "rest.2.weight"]
+def names(pairs):
+    return [name for name, _ in pairs]
 
 
-def test_registration_and_traversal():
+def test_traversal_in_order_of_definition():
     net = Net()
-    assert list(net.state_dict()) == NAMES
-    assert [n for n, _ in net.named_parameters()] == [n for n in NAMES if n != "scale"]
-    assert [n for n, _ in net.named_buffers()] == ["scale", "scratch"]
-    assert [n for n, _ in net.named_modules()] == ["", "first", "rest", "rest.0", "rest.1", "rest.2"]
-    assert [n for n, _ in net.named_children()] == ["first", "rest"]
-    assert net.get_submodule("rest.2") is net.rest[2] and net.get_parameter("rest.0.bias") is net.rest[0].bias
-    with pytest.raises(AttributeError, match="no module 'other'"):
-        net.get_submodule("rest.other")
-    with pytest.raises(AttributeError, match="no attribute 'missing'"):
-        _ = net.missing
-    assert "first" in dir(net)
+    assert names(net.named_parameters()) == ["shift", "first.weight", "first.bias", "rest.0.weight", "rest.0.bias",
+                                             "rest.2.weight"]
+    assert names(net.named_parameters(prefix="net", recurse=False)) == ["net.shift"]
+    assert names(net.named_buffers()) == ["scale", "scratch"]
+    assert names(net.named_modules()) == ["", "first", "rest", "rest.0", "rest.1", "rest.2"]
+    assert names(net.named_children()) == ["first", "rest"]
+    assert list(net.modules())[1] is net.first and list(net.children())[1] is net.rest
+    assert list(net.parameters())[0] is net.shift and list(net.buffers())[0] is net.scale
 
 
-def test_shared_parameters_are_listed_once():
-    layer = nn.Linear(2, 2)
-    net = nn.Sequential(layer, layer)
-    assert len(list(net.parameters())) == 2 and len(net.state_dict()) == 4 - 2
+def test_what_is_shared_is_listed_once():
+    layer, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    other.weight = layer.weight
+    net = nn.Sequential(layer, layer, other)
+    assert names(net.named_parameters()) == ["0.weight", "0.bias", "2.bias"]
+    assert names(net.named_children()) == ["0", "2"] and names(net.named_modules()) == ["", "0", "2"]
+    assert names(net.named_modules(remove_duplicate=False)) == ["", "0", "1", "2"]
 
 
-def test_assignment():
+def test_lookup_by_path():
     net = Net()
-    net.first = None
-    assert net.first is None and "first.weight" not in net.state_dict()
-    for name, value in (("shift", minidl.zeros(2)), ("rest", 3), ("scale", 1.0)):
-        with pytest.raises(TypeError, match=name):
-            setattr(net, name, value)
+    assert net.get_submodule("rest.2") is net.rest[2] and net.get_submodule("") is net
+    assert net.get_parameter("rest.0.bias") is net.rest[0].bias and net.get_buffer("scale") is net.scale
+    for missing, message in [(lambda: net.get_submodule("rest.other"), "Sequential has no module 'other'"),
+                             (lambda: net.get_parameter("rest.2.bias"), "Linear has no parameter 'bias'"),
+                             (lambda: net.get_buffer("shift"), "Net has no buffer 'shift'"),
+                             (lambda: net.missing, "'Net' has no attribute 'missing'$")]:
+        with pytest.raises(AttributeError, match=message):
+            missing()
+    assert {"first", "scale", "shift", "training"} <= set(dir(net))
+
+
+def test_assigning_what_fits_keeps_the_place():
+    net = Net()
+    net.first = nn.Linear(3, 4, bias=False)
     net.scale = minidl.tensor([3.0])
-    assert dict(net.named_buffers())["scale"].item() == 3
     net.shift = nn.Parameter(minidl.ones(2))
-    assert net.get_parameter("shift").tolist() == [1, 1]
-    del net.shift
-    assert "shift" not in net.state_dict()
-    with pytest.raises(KeyError, match="dot"):
+    assert names(net.named_children()) == ["first", "rest"] and names(net.named_buffers()) == ["scale", "scratch"]
+    assert net.get_buffer("scale").item() == 3 and net.get_parameter("shift").tolist() == [1, 1]
+    net.first = net.scale = net.shift = None
+    assert net.first is None and net.scale is None and net.shift is None
+    assert names(net.named_parameters(recurse=False)) == [] and names(net.named_children()) == ["rest"]
+    net.shift = nn.Parameter(minidl.ones(2))
+    assert names(net.named_parameters(recurse=False)) == ["shift"]
+
+
+@pytest.mark.parametrize("name, value, expected", [
+    ("shift", minidl.zeros(2), "an nn.Parameter or None, got Tensor"), ("rest", 3, "an nn.Module or None, got int"),
+    ("scale", 1.0, "a Tensor or None, got float")])
+def test_assigning_what_does_not_fit(name, value, expected):
+    net = Net()
+    before = getattr(net, name)
+    with pytest.raises(TypeError, match=f"'{name}' must be {expected}"):
+        setattr(net, name, value)
+    assert getattr(net, name) is before
+
+
+def test_a_name_can_change_its_kind_by_assigning_a_parameter_or_module():
+    net = Net()
+    net.plain = 3
+    net.plain = nn.Identity()
+    net.scale = nn.Parameter(minidl.ones(1))
+    net.shift = nn.Identity()
+    assert names(net.named_children()) == ["first", "rest", "plain", "shift"] and "plain" not in vars(net)
+    assert names(net.named_parameters(recurse=False)) == ["scale"] and names(net.named_buffers()) == ["scratch"]
+
+
+def test_deleting():
+    net = Net()
+    del net.shift, net.first, net.scratch
+    assert not hasattr(net, "shift") and not hasattr(net, "first")
+    net.register_buffer("scratch", minidl.zeros(1))
+    assert "scratch" in net.state_dict()  # persistent again
+    with pytest.raises(AttributeError):
+        del net.shift
+
+
+def test_registering():
+    net = Net()
+    net.register_module("extra", None)
+    net.add_module("extra", nn.Identity())
+    assert isinstance(net.extra, nn.Identity)
+    with pytest.raises(KeyError, match="dot, got 'a.b'"):
         net.register_parameter("a.b", nn.Parameter(minidl.zeros(1)))
-    with pytest.raises(TypeError):
-        net.register_parameter("p", minidl.zeros(1))
+    with pytest.raises(KeyError, match="empty"):
+        net.register_buffer("", minidl.zeros(1))
+    for taken in ("forward", "training", "shift", "first"):
+        with pytest.raises(KeyError, match=f"Net already has an attribute '{taken}'"):
+            net.register_buffer(taken, minidl.zeros(1))
+    for register, value, expected in [(net.register_parameter, minidl.zeros(1), "an nn.Parameter"),
+                                      (net.register_buffer, [1.0], "a Tensor"), (net.register_module, print, "an nn.Module")]:
+        with pytest.raises(TypeError, match=f"'new' must be {expected} or None"):
+            register("new", value)
 
 
 def test_forgotten_super_init():
     class Forgetful(nn.Module):
-        def __init__(self):
-            self.layer = nn.Linear(1, 1)
+        def __init__(self, value):
+            self.layer = value
 
-    with pytest.raises(AttributeError, match=r"super\(\).__init__\(\)"):
-        Forgetful()
-
-
-def test_state_dict_round_trip():
-    a, b = Net(), Net()
-    assert b.load_state_dict(a.state_dict()) == ([], [])
-    x = minidl.ones(1, 3)
-    assert minidl.equal(a(x).detach(), b(x).detach())
-    b.load_state_dict({name: np.asarray(t) for name, t in a.state_dict().items()})
-    assert np.shares_memory(a.state_dict()["shift"].array, a.shift.array)
+    for value in (nn.Linear(1, 1), nn.Parameter(minidl.zeros(1))):
+        with pytest.raises(AttributeError, match=r"Forgetful: call super\(\).__init__\(\) before assigning 'layer'"):
+            Forgetful(value)
+    with pytest.raises(AttributeError, match=r"was super\(\).__init__\(\) called"):
+        Forgetful(3)(1)
 
 
-def test_a_state_that_does_not_fit_lists_everything_and_changes_nothing():
-    net = Net()
-    before = {name: t.array.copy() for name, t in net.state_dict().items()}
-    state = {name: np.full(t.shape, 7.0) for name, t in net.state_dict().items() if name != "shift"}
-    state["extra"] = np.zeros(1)
-    state["first.weight"] = np.zeros((3, 4))
-    with pytest.raises(CheckpointError) as error:
-        net.load_state_dict(state)
-    assert all(part in str(error.value) for part in ("missing: shift", "unexpected: extra", "expected (4, 3), got (3, 4)"))
-    assert all(np.array_equal(before[name], t.array) for name, t in net.state_dict().items())
-    state["first.weight"] = np.zeros((4, 3))
-    assert net.load_state_dict(state, strict=False) == (["shift"], ["extra"])
-    assert net.scale.item() == 7
+def test_a_module_without_forward():
+    with pytest.raises(NotImplementedError, match="Module has no forward"):
+        nn.Module()(1)
 
 
 def test_modes_and_apply():
     net = Net()
-    assert net.training and not net.eval().training and not net.rest[0].training
+    assert net.training and net.eval() is net and not net.training and not net.rest[0].training
     assert net.train().rest[1].training
+    with pytest.raises(TypeError, match="expects a bool, got list"):
+        net.train([1, 2])
     seen = []
-    net.apply(lambda m: seen.append(type(m).__name__))
+    assert net.apply(lambda m: seen.append(type(m).__name__)) is net
     assert seen == ["Linear", "Linear", "Identity", "Linear", "Sequential", "Net"]
-    net.requires_grad_(False)
-    assert not any(p.requires_grad for p in net.parameters())
+    assert not any(p.requires_grad for p in net.requires_grad_(False).parameters())
 
 
 def test_dtypes():
     net = Net()
-    net.register_buffer("count", minidl.tensor(3))
+    net.register_buffer("count", minidl.tensor(70_001))
     weight = net.first.weight
-    net.double()
-    assert net.first.weight is weight and weight.dtype == minidl.float64 and net.count.dtype == minidl.int64
+    net(minidl.ones(1, 3)).sum().backward()
+    assert net.double() is net and net.first.weight is weight and weight.dtype == weight.grad.dtype == minidl.float64
     assert net(minidl.ones(1, 3, dtype="float64")).dtype == minidl.float64
-    assert net.half().shift.dtype == minidl.float16 and net.to("cpu") is net
+    net.half()
+    assert net.shift.dtype == minidl.float16 and net.count.dtype == minidl.int64
+    assert net.count.item() == 70_001  # float16 ends at 65,504: the count was never cast
+    assert net.float().scale.dtype == minidl.float32 and net.to("cpu") is net and net.cpu() is net
+    net.to(minidl.zeros(1, dtype="float64"))
+    assert net.scale.dtype == minidl.float64
+    with pytest.raises(DtypeError, match="floating-point dtypes only, got int32"):
+        net.to("int32")
 
 
 def test_zero_grad():
     net = Net()
     net(minidl.ones(1, 3)).sum().backward()
+    net.shift.grad.fill_(float("nan"))
     net.zero_grad(set_to_none=False)
     assert net.shift.grad.tolist() == [0, 0]
     net.zero_grad()
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_forward_hooks():
-    layer = nn.Identity()
-    handles = [layer.register_forward_pre_hook(lambda m, args: (args[0] + 1,)),
-               layer.register_forward_hook(lambda m, args, out: out * 10)]
-    assert layer(minidl.tensor([1.0])).item() == 20
-    handles[0].remove()
-    assert layer(minidl.tensor([1.0])).item() == 10
-    with handles[1]:
-        pass
-    assert layer(minidl.tensor([1.0])).item() == 1
-
-
-def test_backward_hooks():
-    layer = nn.Linear(2, 3)
-    seen = []
-    layer.register_full_backward_hook(lambda m, gin, gout: seen.append((gin[0].tolist(), gout[0].tolist())))
-    x = minidl.ones(1, 2, requires_grad=True)
-    (layer(x * 1) * 2).sum().backward()
-    assert seen[0][1] == [[2, 2, 2]] and np.allclose(seen[0][0], 2 * layer.weight.detach().array.sum(0))
-
-
-def test_copies_and_pickles():
+def test_deepcopy():
     net = Net()
+    net.tied = net.first
     twin = copy.deepcopy(net)
-    assert twin.first.weight is not net.first.weight and minidl.equal(twin.first.weight, net.first.weight)
+    assert twin.tied is twin.first is not net.first and twin.first.weight is not net.first.weight
+    assert minidl.equal(twin.first.weight, net.first.weight)
     with minidl.no_grad():
         twin.shift.fill_(5)
-    assert net.shift.tolist() == [0, 0]
-    again = pickle.loads(pickle.dumps(nn.Linear(2, 3)))
-    assert isinstance(again.weight, nn.Parameter) and again.weight.requires_grad
+    assert net.shift.tolist() == [0, 0] and twin(minidl.zeros(1, 3)).shape == (1, 2)
 
 
-def test_containers():
-    layers = nn.ModuleList([nn.Linear(1, 2), nn.Linear(2, 3)])
-    layers.append(nn.Identity())
-    assert len(layers) == 3 and layers[-1] is list(layers)[2] and len(layers[:2]) == 2
-    table = nn.ModuleDict({"a": nn.Linear(1, 2)})
-    table["b"] = nn.Identity()
-    assert list(table) == ["a", "b"] and "a" in table and list(table.state_dict()) == ["a.weight", "a.bias"]
-    del table["a"]
-    assert list(table.keys()) == ["b"]
-    net = nn.Sequential({"one": nn.Identity(), "two": nn.Linear(1, 2)})
-    assert [n for n, _ in net.named_children()] == ["one", "two"] and len(net[:1]) == 1
-    net[0] = nn.Linear(1, 1)
-    assert net.one.weight.shape == (1, 1)
+def test_pickle():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Embedding(4, 2))
+    net[0].weight.requires_grad = False
+    again = pickle.loads(pickle.dumps(net))
+    assert isinstance(again[0].weight, nn.Parameter)
+    assert not again[0].weight.requires_grad and again[0].bias.requires_grad
+    assert all(np.array_equal(a.array, b.array) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+def test_parameter():
+    source = minidl.ones(2)
+    p = nn.Parameter(source)
+    assert isinstance(p, minidl.Tensor) and np.shares_memory(p.array, source.array)
+    assert p.requires_grad and p.is_leaf and not nn.Parameter(source, requires_grad=False).requires_grad
+    assert nn.Parameter(p * 2).is_leaf and repr(p) == "Parameter containing:\ntensor([1., 1.], requires_grad=True)"
+    with pytest.raises(DtypeError, match="int64"):
+        nn.Parameter(minidl.tensor([1]))
 
 
 def test_repr():
-    assert repr(nn.Sequential(nn.Linear(2, 3), nn.Identity())) == (
-        "Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n  (1): Identity()\n)")
+    class Described(nn.Module):
+        def extra_repr(self):
+            return "one,\ntwo"
 
-
-def test_linear():
-    layer = nn.Linear(3, 4)
-    bound = 1 / np.sqrt(3)
-    assert np.abs(layer.weight.array).max() <= bound and np.abs(layer.bias.array).max() <= bound
-    assert layer(minidl.ones(2, 5, 3)).shape == (2, 5, 4) and layer(minidl.ones(3)).shape == (4,)
-    assert layer(minidl.ones(0, 3)).shape == (0, 4)
-    with pytest.raises(ShapeError, match=r"\(2, 4\)"):
-        layer(minidl.ones(2, 4))
-
-
-def test_embedding():
-    table = nn.Embedding(5, 3, padding_idx=1)
-    assert table.weight.array[1].tolist() == [0, 0, 0]
-    table(minidl.tensor([1, 2, 2])).sum().backward()
-    assert table.weight.grad.array[:, 0].tolist() == [0, 0, 2, 0, 0]
-    for wrong in (5, -1):
-        with pytest.raises(IndexError, match="size 5"):
-            table(minidl.tensor([wrong]))
-
-
-def test_clipping():
-    p = [minidl.zeros(2, requires_grad=True), minidl.zeros(1, requires_grad=True), minidl.zeros(1, requires_grad=True)]
-    p[0].grad, p[1].grad = minidl.tensor([3.0, 0.0]), minidl.tensor([4.0])
-    assert nn.utils.clip_grad_norm_(p, 10.0).item() == 5 and p[1].grad.item() == 4
-    nn.utils.clip_grad_norm_(iter(p), 1.0)
-    assert p[0].grad.array[0] == pytest.approx(0.6, rel=1e-5)
-    p[1].grad = minidl.tensor([float("inf")])
-    with pytest.raises(minidl.errors.GraphError, match="inf"):
-        nn.utils.clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
-    nn.utils.clip_grad_value_(p, 0.5)
-    assert p[1].grad.item() == 0.5
-
-
-def test_vectors():
-    net = nn.Linear(2, 3)
-    vector = nn.utils.parameters_to_vector(net.parameters()).detach()
-    assert vector.shape == (9,)
-    nn.utils.vector_to_parameters(vector * 0 + 1, net.parameters())
-    assert net.bias.tolist() == [1, 1, 1]
-    with pytest.raises(ShapeError):
-        nn.utils.vector_to_parameters(minidl.zeros(3), net.parameters())
+    net = nn.Sequential(nn.Linear(2, 3), Described())
+    assert repr(net) == ("Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n"
+                         "  (1): Described(\n    one,\n    two\n  )\n)")
