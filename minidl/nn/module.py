@@ -46,8 +46,8 @@ class Module:
 
     def __init__(self):
         tables = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-        self.__dict__.update({table: {} for table in tables}, training=True)
-        self.__dict__["_transient"] = set()  # names of buffers that are not part of the state dict
+        # _transient: names of buffers that are not part of the state dict
+        self.__dict__.update({table: {} for table in tables}, _transient=set(), training=True)
 
     def forward(self, *args, **kwargs):
         """What the module computes; subclasses write it, users call the module itself."""
@@ -72,8 +72,10 @@ class Module:
     def __setattr__(self, name, value):
         table = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
         if table:
-            for place in (self.__dict__, *(self.__dict__.get(other, {}) for other in _KINDS if other != table)):
-                place.pop(name, None)
+            if table in self.__dict__:  # the name may have stood for something else
+                self._transient.discard(name)
+                for place in (self.__dict__, *(self.__dict__[other] for other in _KINDS if other != table)):
+                    place.pop(name, None)
             self._register(table, name, value)
             return
         for table in _KINDS:

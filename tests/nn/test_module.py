@@ -92,9 +92,11 @@ def test_a_name_can_change_its_kind_by_assigning_a_parameter_or_module():
     net.plain = 3
     net.plain = nn.Identity()
     net.scale = nn.Parameter(minidl.ones(1))
+    net.scratch = nn.Parameter(minidl.ones(1))
     net.shift = nn.Identity()
+    assert "scratch" in net.state_dict()
     assert names(net.named_children()) == ["first", "rest", "plain", "shift"] and "plain" not in vars(net)
-    assert names(net.named_parameters(recurse=False)) == ["scale"] and names(net.named_buffers()) == ["scratch"]
+    assert names(net.named_parameters(recurse=False)) == ["scale", "scratch"] and not names(net.named_buffers())
 
 
 def test_deleting():
