@@ -98,6 +98,14 @@ def test_sequential_starts_each_schedule_from_the_initial_rate():
     optimizer = sgd(1.0)
     schedule = SequentialLR(optimizer, [ExponentialLR(optimizer, 0.5), ExponentialLR(optimizer, 0.1)], [3])
     assert follow(schedule, range(5)) == [0.5, 0.25, 1, 0.1, pytest.approx(0.01)]
+    optimizer = sgd(1.0)
+    schedule = SequentialLR(optimizer, [ExponentialLR(optimizer, 0.5), StepLR(optimizer, 2)], [2])
+    assert follow(schedule, range(4)) == [0.5, 1, 1, 0.1]  # the second counts its own epochs
+
+
+def test_epochs_of_cooldown_count_for_nothing():
+    schedule = ReduceLROnPlateau(sgd(1.0), factor=0.5, patience=0, cooldown=2)
+    assert follow(schedule, range(6), [3.0] * 6) == [1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_taking_up_an_old_run_by_its_last_epoch():
