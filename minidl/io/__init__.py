@@ -1,4 +1,4 @@
 """Files: safe storage of tensors and nested structures, written whole or not at all."""
 
-from minidl.io.atomic import atomic_write
+from minidl.io.atomic import atomic_write, write_text
 from minidl.io.store import load, save
