@@ -30,6 +30,7 @@ class RMSprop(Optimizer):
         return {name: zero_state(p) for name, want in wanted.items() if want}
 
     def update(self, p, g, group, state):
-        kernel("rmsprop_update", p)(p, g, state["square_avg"], state.get("grad_avg"), state.get("momentum_buffer"),
-                                    group["lr"], group["alpha"], group["eps"], group["weight_decay"], group["momentum"],
-                                    group["maximize"])
+        mean = state["grad_avg"] if group["centered"] else None
+        buffer = state["momentum_buffer"] if group["momentum"] else None
+        kernel("rmsprop_update", p)(p, g, state["square_avg"], mean, buffer, group["lr"], group["alpha"], group["eps"],
+                                    group["weight_decay"], group["momentum"], group["maximize"])

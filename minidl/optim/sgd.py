@@ -28,9 +28,9 @@ class SGD(Optimizer):
             raise UsageError("nesterov needs a momentum above 0 and a dampening of 0")
 
     def update(self, p, g, group, state):
-        buffer, first = state.get("momentum_buffer"), False
-        if group["momentum"] and buffer is None:  # the first step, or momentum was set later
-            buffer, first = zero_state(p), True
-            state["momentum_buffer"] = buffer
+        buffer, first = None, False
+        if group["momentum"]:
+            first = state.get("momentum_buffer") is None  # also where momentum was set after some steps
+            buffer = state["momentum_buffer"] = zero_state(p) if first else state["momentum_buffer"]
         kernel("sgd_update", p)(p, g, buffer, group["lr"], group["momentum"], group["dampening"], group["weight_decay"],
                                 group["nesterov"], group["maximize"], first)

@@ -68,6 +68,21 @@ def test_taking_over_pytorchs_state(name, options):
     assert np.abs(p.array - t.detach().numpy()).max() < 1e-12
 
 
+@pytest.mark.parametrize("name, options, later", [
+    ("SGD", {}, {"momentum": 0.9, "dampening": 0.3}), ("SGD", {"momentum": 0.9, "dampening": 0.3}, {"momentum": 0}),
+    ("SGD", {"momentum": 0.9}, {"lr": 0.5, "weight_decay": 0.1, "nesterov": True}),
+    ("RMSprop", {"centered": True, "momentum": 0.9}, {"centered": False, "momentum": 0}),
+    ("Adam", {"amsgrad": True}, {"amsgrad": False, "betas": (0.5, 0.9)}), ("Adadelta", {}, {"rho": 0.5, "lr": 0.1})])
+def test_options_changed_on_the_way(name, options, later):
+    p, t = twins()
+    ours, theirs = getattr(optim, name)([p], **options), getattr(torch.optim, name)([t], **options)
+    descend(ours, theirs, p, t, 5)
+    ours.param_groups[0].update(later)
+    theirs.param_groups[0].update(later)
+    descend(ours, theirs, p, t, 5, seed=2)
+    assert np.abs(p.array - t.detach().numpy()).max() < 1e-12
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adadelta"])
 def test_defaults(name):
     ours = getattr(optim, name)([minidl.zeros(1, requires_grad=True)]).defaults
