@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from minidl.data.mnist import cache_folder
 from minidl.errors import DownloadError, UsageError
 
 CHUNK = 1 << 16
@@ -63,12 +64,6 @@ SOURCES = {
          File("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5")),
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Where downloads go: ``$MINIDL_DATA``, or ``minidl/data`` in the user's cache directory."""
-    supplied = os.environ.get("MINIDL_DATA")
-    return Path(supplied) if supplied else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minidl" / "data"
 
 
 def list_datasets() -> dict[str, Source]:

@@ -4,34 +4,40 @@ Sources: Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten d
 "Fashion-MNIST" (arXiv 1708.07747). Both hold 60,000 training and 10,000 test images of 28x28 grey pixels.
 """
 
-import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from minidl.data.dataset import ImageArrays
-from minidl.data.download import cache_folder
 from minidl.data.idx import read_idx
-from minidl.data.transforms import Compose, Normalize, RandomShift, Scale
-from minidl.errors import DataError
+from minidl.data.transforms import Compose, Normalize, RandomShift, ToTensor
+from minidl.errors import DataError, UsageError
+
+
+def cache_folder() -> Path:
+    """Where downloads go and are looked for: ``$MINIDL_DATA``, or ``minidl/data`` in the user's cache directory."""
+    named = os.environ.get("MINIDL_DATA")
+    return Path(named) if named else _user_folder()
+
+
+def _user_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minidl" / "data"
 
 
 def find_folder(name: str, root=None) -> Path:
-    """The folder of a data set: ``root`` itself, else ``$MINIDL_DATA/name``, else the download folder.
+    """The folder of a data set: ``root/name`` or ``root``, else ``name`` in ``$MINIDL_DATA`` or in the cache folder.
 
     Raises DataError that lists the places looked at and the command that downloads.
     """
-    if root is not None:
-        places = [Path(root), Path(root) / name]
-    else:
-        supplied = os.environ.get("MINIDL_DATA")
-        places = [*([Path(supplied) / name] if supplied else []), cache_folder() / name]
+    places = [Path(root) / name, Path(root)] if root is not None else [cache_folder() / name, _user_folder() / name]
     for place in places:
         if any(place.glob("*-ubyte*")):
             return place
-    raise DataError(f"{name} is in none of these folders: {', '.join(map(str, places))}; get it with `minidl data get {name}`, "
-                    "or set MINIDL_DATA to a folder that has it")
+    looked = ", ".join(map(str, dict.fromkeys(places)))
+    raise DataError(f"{name} is in none of these folders: {looked}; get it with `minidl data get {name}`, or set MINIDL_DATA "
+                    f"to the folder that holds {name}/")
 
 
 class _Idx(ImageArrays):
@@ -39,11 +45,12 @@ class _Idx(ImageArrays):
 
     name = ""
     classes: list[str] = []
-    md5: dict[str, str] = {}  # of the uncompressed files, as commonly published
     mean, std = 0.0, 1.0
 
-    def __init__(self, root=None, train=True, augment=False):
-        folder = find_folder(self.name, root)
+    def __init__(self, root=None, train=True, transform: Callable | None = None, download=False, *, augment=False):
+        if augment and transform is not None:
+            raise UsageError("augment belongs to the standard transform: give one of augment and transform")
+        folder = self._folder(root, download)
         part = "train" if train else "t10k"
         images, labels = self._read(folder, f"{part}-images-idx3-ubyte"), self._read(folder, f"{part}-labels-idx1-ubyte")
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
@@ -51,7 +58,18 @@ class _Idx(ImageArrays):
         if labels.size and labels.max() >= len(self.classes):
             raise DataError(f"{folder}: a label is {labels.max()}, expected 0 to {len(self.classes) - 1}")
         shifts = [RandomShift(2)] if augment else []
-        super().__init__(images[:, None], labels, Compose([*shifts, Scale(), Normalize([self.mean], [self.std])]))
+        standard = Compose([*shifts, ToTensor(), Normalize([self.mean], [self.std])])
+        super().__init__(images[:, None], labels, standard if transform is None else transform)
+
+    def _folder(self, root, download: bool) -> Path:
+        try:
+            return find_folder(self.name, root)
+        except DataError:
+            if not download:
+                raise
+        from minidl.data.download import get  # here, because it loads the network modules
+
+        return get(self.name, None if root is None else Path(root) / self.name)
 
     def _read(self, folder: Path, name: str) -> np.ndarray:
         path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
@@ -59,38 +77,28 @@ class _Idx(ImageArrays):
             raise DataError(f"{folder}: {name} (or {name}.gz) is missing; get it with `minidl data get {self.name}`")
         return read_idx(path)
 
-    def is_canonical(self) -> bool:
-        """Whether images and labels are those commonly published, by the MD5 of the uncompressed files."""
-        header = {3: b"\0\0\x08\x03", 1: b"\0\0\x08\x01"}
-        part = "train" if len(self) == 60000 else "t10k"
-        for kind, array in (("images-idx3", self.images[:, 0]), ("labels-idx1", self.labels.astype(np.uint8))):
-            sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
-            if hashlib.md5(header[array.ndim] + sizes + array.tobytes()).hexdigest() != self.md5.get(f"{part}-{kind}-ubyte"):
-                return False
-        return True
-
 
 class MNIST(_Idx):
-    """Handwritten digits as (image, label), image float32 (1, 28, 28) with mean 0 and deviation 1 over the training set.
+    """Handwritten digits as (image, label): float32 (1, 28, 28) with mean 0 and deviation 1 over the training set, int64.
 
-    ``root``: the folder of the files (default: ``$MINIDL_DATA/mnist``, then the download folder). ``augment``: random shifts
-    of up to 2 pixels in training. Raises DataError for missing or damaged files.
+    Args:
+        root: the folder of the four idx files (plain or .gz), or one that holds them in ``mnist/``. By default they are
+            looked for in ``$MINIDL_DATA/mnist``, then in the user's cache folder.
+        train: the 60,000 training images, or the 10,000 test images.
+        transform: in place of the standard one, which scales to [0, 1] and normalises; see ``minidl.data.transforms``.
+        download: get the files if they are not there, as ``minidl data get mnist`` does.
+        augment: random shifts of up to 2 pixels before the standard transform, in training.
+
+    Raises DataError for missing or damaged files, DownloadError.
     """
 
     name = "mnist"
     classes = [str(digit) for digit in range(10)]
     mean, std = 0.1307, 0.3081
-    md5 = {"train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-           "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-           "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-           "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637"}
 
 
 class FashionMNIST(_Idx):
-    """Pieces of clothing in the format of MNIST, as (image, label).
-
-    ``root``: the folder of the files (default: ``$MINIDL_DATA/fashion-mnist``, then the download folder).
-    """
+    """Pieces of clothing in the format of MNIST, as (image, label); arguments as for MNIST, the folder is ``fashion-mnist``."""
 
     name = "fashion-mnist"
     classes = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]

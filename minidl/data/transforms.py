@@ -2,96 +2,121 @@
 
 A random transform is a function of the image and of a few uniform numbers in [0, 1), of which it states how many it needs. So
 the same code augments one sample or a whole batch, and what a sample looks like depends on nothing but its numbers. Without
-numbers (None) it does what is right for evaluation: the centre crop, no flip.
+numbers (None) it does what is right for evaluation: the centre crop, no flip. No transform writes into what it is given.
 """
+
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minidl.errors import ShapeError, require
+from minidl.errors import DtypeError, ShapeError, require
 from minidl.kernels.shapes import pair
 
 
-class Compose:
-    """Several transforms, one after another.
+class Transform:
+    """Base of all transforms: ``numbers`` is how many uniform numbers an image takes."""
+
+    numbers = 0
+
+    def __call__(self, images: np.ndarray, uniforms: np.ndarray | None = None) -> np.ndarray:
+        raise NotImplementedError(f"{type(self).__name__} has no __call__")
+
+
+class Compose(Transform):
+    """Several transforms, one after another; a plain function of a batch of images is one as well.
 
     >>> x = np.ones((2, 1, 4, 4), np.uint8)
-    >>> Compose([Scale(), Pad(1)])(x, None).shape
+    >>> Compose([ToTensor(), Pad(1)])(x).shape
     (2, 1, 6, 6)
     """
 
-    def __init__(self, transforms):
-        self.transforms = list(transforms)
-        self.numbers = sum(getattr(t, "numbers", 0) for t in self.transforms)
+    def __init__(self, transforms: Sequence[Callable]):
+        self.transforms = [t if hasattr(t, "numbers") else Lambda(t) for t in transforms]
+        self.numbers = sum(t.numbers for t in self.transforms)
 
-    def __call__(self, images, uniforms):
+    def __call__(self, images, uniforms=None):
         start = 0
         for transform in self.transforms:
-            stop = start + getattr(transform, "numbers", 0)
+            stop = start + transform.numbers
             images = transform(images, None if uniforms is None else uniforms[:, start:stop])
             start = stop
         return images
 
 
-class Scale:
-    """uint8 images as float32 in [0, 1].
+class Lambda(Transform):
+    """Any function of a batch of images. To reach worker processes it must be one with a name (``def``, not ``lambda``).
 
-    >>> float(Scale()(np.full((1, 1, 1, 1), 255, np.uint8), None).item())
+    >>> Lambda(np.negative)(np.ones((1, 1, 1, 2)))
+    array([[[[-1., -1.]]]])
+    """
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def __call__(self, images, uniforms=None):
+        return self.function(images)
+
+
+class ToTensor(Transform):
+    """uint8 images as float32 in [0, 1], other images as float32. (The loader makes tensors of whole batches.)
+
+    >>> ToTensor()(np.full((1, 1, 1, 1), 255, np.uint8)).item()
     1.0
     """
 
-    def __call__(self, images, uniforms):
-        return images * np.float32(1 / 255)
+    def __call__(self, images, uniforms=None):
+        # Dividing gives the same bits as the usual x / 255, which a product with 1 / 255 does not.
+        return images / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
 
 
-class Normalize:
-    """(x - mean) / std for each channel.
+class Normalize(Transform):
+    """(x - mean) / std, with a mean and a deviation for each channel or one for all. Raises ValueError for a deviation of 0,
+    ShapeError for another number of channels, DtypeError for images that are not floating.
 
-    >>> Normalize([0.5], [0.25])(np.ones((1, 1, 1, 1), np.float32), None).item()
+    >>> Normalize([0.5], [0.25])(np.ones((1, 1, 1, 1), np.float32)).item()
     2.0
     """
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
         self.mean, self.std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
-        if (self.std == 0).any():
-            raise ValueError("Normalize: a standard deviation is 0")
+        if self.mean.shape != self.std.shape or (self.std == 0).any():
+            raise ValueError(f"Normalize needs as many means as deviations, none of them 0, got {mean} and {std}")
 
-    def __call__(self, images, uniforms):
-        return (images - self.mean) / self.std
+    def __call__(self, images, uniforms=None):
+        if len(self.mean) not in (1, images.shape[1]):
+            raise ShapeError(f"Normalize has {len(self.mean)} means, the images have C = {images.shape[1]} channels")
+        if images.dtype.kind != "f":
+            raise DtypeError(f"Normalize needs floating images, got {images.dtype}: put ToTensor() before it")
+        images = images - self.mean
+        images /= self.std
+        return images
 
 
-class Pad:
+class Pad(Transform):
     """``padding`` pixels (an int, or rows and columns) of ``value`` on all sides."""
 
     def __init__(self, padding, value=0):
         self.padding, self.value = pair(padding, "padding"), value
 
-    def __call__(self, images, uniforms):
+    def __call__(self, images, uniforms=None):
         h, w = self.padding
         return np.pad(images, ((0, 0), (0, 0), (h, h), (w, w)), constant_values=self.value)
 
 
-def _crop(images, tops, lefts, size):
-    """From each image the part of ``size`` at its own place."""
-    rows, columns = tops[:, None] + np.arange(size[0]), lefts[:, None] + np.arange(size[1])
-    return images[np.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2)
-
-
-class CenterCrop:
-    """The middle part of ``size`` (an int, or rows and columns)."""
+class CenterCrop(Transform):
+    """The middle part of ``size`` (an int, or rows and columns). Raises ShapeError for images that are smaller."""
 
     def __init__(self, size):
         self.size = pair(size, "size")
 
-    def __call__(self, images, uniforms):
-        (h, w), (height, width) = self.size, images.shape[2:]
-        if h > height or w > width:
-            raise ShapeError(f"a crop of {self.size} does not fit into images of {height} x {width}")
-        top, left = (height - h) // 2, (width - w) // 2
+    def __call__(self, images, uniforms=None):
+        (h, w), (top, left) = self.size, (room // 2 for room in _room(images, self.size))
         return images[:, :, top : top + h, left : left + w]
 
 
-class RandomCrop(CenterCrop):
-    """A part of ``size`` at a random place, after ``padding``. Without numbers, the middle part.
+class RandomCrop(Transform):
+    """A part of ``size`` at a random place, after ``padding``. In evaluation, the middle part.
 
     >>> x = np.arange(9).reshape(1, 1, 3, 3)
     >>> RandomCrop(2)(x, np.array([[0.0, 0.9]]))
@@ -102,34 +127,31 @@ class RandomCrop(CenterCrop):
     numbers = 2
 
     def __init__(self, size, padding=0):
-        super().__init__(size)
-        self.pad = Pad(padding)
+        self.size, self.pad = pair(size, "size"), Pad(padding)
 
-    def __call__(self, images, uniforms):
-        images = self.pad(images, None)
-        if uniforms is None:
-            return super().__call__(images, None)
-        room = np.array(images.shape[2:]) - self.size + 1
-        if room.min() < 1:
-            raise ShapeError(f"a crop of {self.size} does not fit into images of {images.shape[2]} x {images.shape[3]}")
-        places = np.minimum((uniforms * room).astype(np.int64), room - 1)
-        return _crop(images, places[:, 0], places[:, 1], self.size)
+    def __call__(self, images, uniforms=None):
+        images = self.pad(images)
+        return CenterCrop(self.size)(images) if uniforms is None else _random_crop(images, self.size, uniforms)
 
 
-class RandomShift(RandomCrop):
-    """The image moved by up to ``pixels`` in each direction, zeros coming in."""
+class RandomShift(Transform):
+    """The image moved by up to ``pixels`` in each direction, zeros coming in.
+
+    >>> RandomShift(1)(np.array([[[[1, 2], [3, 4]]]]), np.array([[0.5, 0.0]]))
+    array([[[[0, 1],
+             [0, 3]]]])
+    """
+
+    numbers = 2
 
     def __init__(self, pixels: int):
-        super().__init__((0, 0), pixels)
+        self.pad = Pad(pixels)
 
-    def __call__(self, images, uniforms):
-        if uniforms is None:
-            return images
-        self.size = images.shape[2:]
-        return super().__call__(images, uniforms)
+    def __call__(self, images, uniforms=None):
+        return images if uniforms is None else _random_crop(self.pad(images), images.shape[2:], uniforms)
 
 
-class RandomHorizontalFlip:
+class RandomHorizontalFlip(Transform):
     """The mirror image with probability ``p``.
 
     >>> RandomHorizontalFlip()(np.array([[[[1, 2]]]]), np.array([[0.3]]))
@@ -141,31 +163,37 @@ class RandomHorizontalFlip:
     def __init__(self, p=0.5):
         self.p = p
 
-    def __call__(self, images, uniforms):
+    def __call__(self, images, uniforms=None):
         if uniforms is None:
             return images
-        flipped = (uniforms[:, 0] < self.p)[:, None, None, None]
-        return np.where(flipped, images[..., ::-1], images)
+        return np.where((uniforms[:, 0] < self.p)[:, None, None, None], images[..., ::-1], images)
 
 
-class Resize:
-    """Images of another size (an int, or rows and columns), bilinear with antialiasing, by Pillow."""
+class Resize(Transform):
+    """Images of another size (an int, or rows and columns), float32, bilinear with antialiasing, by Pillow."""
 
     def __init__(self, size):
         self.size = pair(size, "size")
 
-    def __call__(self, images, uniforms):
-        image_module = require("PIL.Image", extra="train")
-        n, c = images.shape[:2]
-        planes = np.ascontiguousarray(images, np.float32).reshape(n * c, *images.shape[2:])
-        resized = [np.asarray(image_module.fromarray(plane).resize(self.size[::-1], image_module.Resampling.BILINEAR))
-                   for plane in planes]
-        return np.stack(resized).reshape(n, c, *self.size) if resized else np.zeros((n, c, *self.size), np.float32)
+    def __call__(self, images, uniforms=None):
+        pillow = require("PIL.Image", extra="train")
+        resized = np.empty((*images.shape[:2], *self.size), np.float32)
+        for n, c in np.ndindex(images.shape[:2]):
+            plane = pillow.fromarray(images[n, c].astype(np.float32))
+            resized[n, c] = np.asarray(plane.resize(self.size[::-1], pillow.Resampling.BILINEAR))
+        return resized
 
 
-class RandomAffine:
-    """The image turned by up to ``degrees``, scaled by up to 1 +- ``scale``, sheared by up to ``shear`` degrees and moved by up
-    to ``shift`` pixels, each uniformly; bilinear, with zeros coming in. Without numbers, the image itself.
+class RandomAffine(Transform):
+    """The image turned, scaled, sheared and moved at random, each uniformly; bilinear, float32, with zeros coming in.
+
+    Args:
+        degrees: turned by up to so much in both directions, about the middle.
+        translate: moved by up to these parts of its width and its height.
+        scale: enlarged by a factor between these two.
+        shear: sheared along x by up to so many degrees.
+
+    In evaluation, the image itself.
 
     >>> x = np.zeros((1, 1, 3, 3), np.float32); x[0, 0, 1, 2] = 1
     >>> RandomAffine(degrees=90)(x, np.array([[1.0, 0.5, 0.5, 0.5, 0.5]])).round()[0, 0, 2].tolist()
@@ -174,29 +202,58 @@ class RandomAffine:
 
     numbers = 5
 
-    def __init__(self, degrees=0.0, scale=0.0, shear=0.0, shift=0.0):
-        self.limits = np.array([np.radians(degrees), scale, np.radians(shear), shift, shift])
+    def __init__(self, degrees=0.0, translate=(0.0, 0.0), scale=(1.0, 1.0), shear=0.0):
+        self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f"RandomAffine: scale must be two positive factors, the smaller first, got {scale}")
 
-    def __call__(self, images, uniforms):
+    def __call__(self, images, uniforms=None):
         if uniforms is None:
             return images
-        angle, scale, shear, down, right = ((2 * uniforms - 1) * self.limits).T
         height, width = images.shape[2:]
-        y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-        cos, sin = (f(angle)[:, None, None] / (1 + scale[:, None, None]) for f in (np.cos, np.sin))
-        y, x = y - down[:, None, None], x - right[:, None, None]
-        x = x + np.tan(shear)[:, None, None] * y
+        angle, scale, shear, down, right = uniforms.T[:, :, None, None]
+        scale = self.scale[0] + (self.scale[1] - self.scale[0]) * scale
+        angle, shear, down, right = (limit * (2 * u - 1) for limit, u in (
+            (math.radians(self.degrees), angle), (math.radians(self.shear), shear),
+            (self.translate[1] * height, down), (self.translate[0] * width, right)))
+        # Where each pixel comes from: moved back, sheared back, turned and scaled back.
+        y, x = (axis.astype(uniforms.dtype) for axis in np.ogrid[:height, :width])
+        y, x = y - (height - 1) / 2 - down, x - (width - 1) / 2 - right
+        x = x + np.tan(shear) * y
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
         return _bilinear(images, cos * y - sin * x + (height - 1) / 2, sin * y + cos * x + (width - 1) / 2)
 
 
-def _bilinear(images, y, x):
-    """Images (N, C, H, W) read at places y, x (N, H, W) between pixels, 0 outside."""
-    height, width = images.shape[2:]
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    y, x = np.clip(y + 1, 0, height + 0.999), np.clip(x + 1, 0, width + 0.999)
-    top, left = y.astype(np.int64), x.astype(np.int64)
-    dy, dx = ((v - i).astype(np.float32)[:, None] for v, i in ((y, top), (x, left)))
-    n = np.arange(len(images))[:, None, None]
-    corners = [padded[n, :, top + a, left + b].transpose(0, 3, 1, 2) for a in (0, 1) for b in (0, 1)]
-    upper = corners[0] * (1 - dx) + corners[1] * dx
-    return upper * (1 - dy) + (corners[2] * (1 - dx) + corners[3] * dx) * dy
+def _room(images: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """How far a window of ``size`` can move; raises ShapeError if it does not fit."""
+    room = images.shape[2] - size[0], images.shape[3] - size[1]
+    if min(room) < 0:
+        raise ShapeError(f"a crop of {size} does not fit into images of {images.shape[2]} x {images.shape[3]}")
+    return room
+
+
+def _random_crop(images: np.ndarray, size: tuple[int, int], uniforms: np.ndarray) -> np.ndarray:
+    """From each image the part of ``size`` at its own place; uniforms (N, 2)."""
+    room = np.array(_room(images, size))
+    top, left = np.minimum((uniforms * (room + 1)).astype(np.int64), room).T  # rounding may reach room + 1
+    windows = np.lib.stride_tricks.sliding_window_view(images, size, (2, 3))
+    return windows[np.arange(len(images)), :, top, left]
+
+
+def _bilinear(images: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) read at places y, x (N, H', W') between pixels, 0 outside: (N, C, H', W') float32."""
+    n, c, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.float32, copy=False)
+    y, x = np.clip(y + 1, 0, height + 1), np.clip(x + 1, 0, width + 1)
+    top, left = np.minimum(y.astype(np.int64), height), np.minimum(x.astype(np.int64), width)
+    dy, dx = (y - top).astype(np.float32)[:, None], (x - left).astype(np.float32)[:, None]
+    planes = np.arange(n * c).reshape(n, c, 1, 1) * ((height + 2) * (width + 2))  # where each begins in the flat array
+    corner = planes + (top * (width + 2) + left)[:, None]
+    flat = padded.reshape(-1)
+
+    def row(start):
+        first, second = flat.take(start), flat.take(start + 1)
+        return first + (second - first) * dx
+
+    upper = row(corner)
+    return upper + (row(corner + width + 2) - upper) * dy

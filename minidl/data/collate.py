@@ -1,0 +1,89 @@
+"""From indices to a batch: what the loader does for each batch, in this process or in a worker."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from minidl.errors import DtypeError, ShapeError
+from minidl.kernels import namespace
+from minidl.random import derive
+from minidl.tensor import Tensor
+
+
+def default_collate(samples: list):
+    """One batch from a list of samples, which all look alike.
+
+    Arrays, tensors and NumPy scalars are stacked and keep their dtype; Python ints become int64, floats float64, bools bool;
+    strings stay a list; tuples, lists and dicts go item by item. Raises ShapeError for samples of different shapes, DtypeError
+    for anything else.
+
+    >>> images, labels = default_collate([(np.zeros(2), 3), (np.ones(2), 5)])
+    >>> images.shape, labels
+    ((2, 2), tensor([3, 5]))
+    """
+    first = samples[0]
+    if isinstance(first, Mapping):
+        return {key: default_collate([sample[key] for sample in samples]) for key in first}
+    if isinstance(first, (tuple, list)):
+        if len({len(sample) for sample in samples}) > 1:
+            raise ShapeError(f"samples of one batch must have as many items each, got {[len(sample) for sample in samples]}")
+        columns = [default_collate(list(column)) for column in zip(*samples, strict=True)]
+        return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
+    if isinstance(first, (str, bytes)):
+        return samples
+    if isinstance(first, (Tensor, np.ndarray, np.generic)):
+        return Tensor(_stack([sample.array if isinstance(sample, Tensor) else np.asarray(sample) for sample in samples]))
+    if isinstance(first, (bool, int, float)):
+        dtype = np.bool_ if isinstance(first, bool) else np.int64 if isinstance(first, int) else np.float64
+        return Tensor(np.array(samples, dtype))
+    raise DtypeError(f"a sample holds a {type(first).__name__}, which no tensor can hold: make it an array in the data set, "
+                     "or pass collate_fn")
+
+
+def _stack(arrays: list):
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise ShapeError(f"samples of one batch must have one shape, got {sorted(shapes)}: crop or resize them, or pass "
+                         "collate_fn")
+    if arrays[0].dtype.kind not in "biuf":
+        raise DtypeError(f"a sample holds an array of dtype {arrays[0].dtype}, which no tensor can have")
+    return namespace(arrays[0]).stack(arrays)
+
+
+def fetch(dataset, collate_fn: Callable | None, indices: np.ndarray, seed: int, epoch: int):
+    """One batch: from the data set's own ``batch`` if it has one, else collated from samples.
+
+    An error on the way has a note that says which samples were read.
+    """
+    if collate_fn is None and hasattr(dataset, "batch"):
+        with _reading(f"samples {np.array2string(indices, threshold=16, separator=', ')}", dataset):
+            return tensors(dataset.batch(indices, seed, epoch))
+    samples = []
+    for index in indices.tolist():
+        with _reading(f"sample {index}", dataset):
+            if hasattr(dataset, "sample"):
+                samples.append(dataset.sample(index, derive(seed, epoch, index)))
+            else:
+                samples.append(dataset[index])
+    return (collate_fn or default_collate)(samples)
+
+
+@contextlib.contextmanager
+def _reading(what: str, dataset):
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while reading {what} of {type(dataset).__name__}")
+        raise
+
+
+def tensors(batch):
+    """Arrays as tensors, inside tuples, lists and dicts."""
+    if isinstance(batch, np.ndarray):
+        return Tensor(batch)
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(map(tensors, batch))
+    if isinstance(batch, dict):
+        return {key: tensors(value) for key, value in batch.items()}
+    return batch
