@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 
 from minidl.cli import data, evaluate, info, predict, summary, train
@@ -10,61 +11,68 @@ from minidl.errors import MinidlError
 COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "summary": summary, "info": info, "data": data}
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns 0, 2 for a mistake that the user can mend, 130 for Ctrl-C.
+
+    >>> main(["summary", "--help"])  # doctest: +ELLIPSIS
+    usage: minidl summary [-h] ...
+    0
+    """
+    try:
+        options = _options(sys.argv[1:] if arguments is None else arguments)
+        COMMANDS[options.command].run(options)
+        sys.stdout.flush()
+        return 0
+    except SystemExit as end:  # from argparse: --help, --version, or a wrong option
+        return end.code or 0
+    except MinidlError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # `minidl ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """The command and its options; each command has a parser of its own."""
+    import minidl
+
+    commands = "\n".join(f"  {name:8} {module.__doc__.splitlines()[0]}" for name, module in COMMANDS.items())
+    top = Parser("minidl", "Train and study the networks of a computer-vision lecture.",
+                 f"commands:\n{commands}\n\nexamples:\n  minidl train lenet\n  minidl predict digit.png\n  minidl train --help")
+    top.add_argument("--version", action="version", version=f"minidl {minidl.__version__}")
+    top.add_argument("command", metavar="COMMAND", help="what to do")
+    top.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its options")
+    found = top.parse_args(arguments)
+    if found.command not in COMMANDS:
+        top.error(f"unknown command {found.command!r}", tuple(COMMANDS), found.command)
+    module = COMMANDS[found.command]
+    title, _, examples = module.__doc__.partition("\n\n")
+    parser = Parser(f"minidl {found.command}", title, examples)
+    module.arguments(parser)
+    return parser.parse_args(found.rest, argparse.Namespace(command=found.command))
+
+
 class Parser(argparse.ArgumentParser):
     """Errors in one line, with a suggestion, and exit code 2."""
 
-    def __init__(self, **options):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+    def __init__(self, prog: str, description: str, epilog: str):
+        super().__init__(prog=prog, description=description, epilog=epilog, allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def error(self, message):
-        known = [option for action in self._actions for option in action.option_strings]
-        wrong = next((word for word in message.split() if word.startswith("--") and word.split("=")[0] not in known), None)
-        close = difflib.get_close_matches(wrong, known, 1) if wrong else []
-        hint = f"; did you mean {close[0]}?" if close else f" (see `{self.prog} --help`)"
-        self.exit(2, f"{self.prog}: {message}{hint}\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    top = Parser(prog="minidl", description="Train and study the networks of a computer-vision lecture.",
-                 epilog="examples:\n  minidl train lenet --data digits\n  minidl predict digit.png\n  minidl COMMAND --help")
-    import minidl
-
-    top.add_argument("--version", action="version", version=f"minidl {minidl.__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for name, module in COMMANDS.items():
-        lines = module.__doc__.strip().splitlines()
-        sub = commands.add_parser(name, help=lines[0].rstrip("."), description=lines[0], epilog="\n".join(lines[1:]).strip())
-        module.arguments(sub)
-        sub.set_defaults(run=module.run, parser=sub)
-    return top
+    def error(self, message: str, known: tuple[str, ...] = (), word: str | None = None):
+        """End with ``message``, and the one of ``known`` words that is next to ``word``."""
+        if word is None:
+            known = tuple(option for action in self._actions for option in action.option_strings)
+            word = next((w.split("=")[0] for w in message.split() if w.startswith("-") and w.split("=")[0] not in known), "")
+        close = difflib.get_close_matches(word, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"see `{self.prog} --help`"
+        self.exit(2, f"{self.prog}: {message}; {hint}\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns 0, 2 for a mistake that the user can mend, 130 for Ctrl-C."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    word = next((a for a in arguments if not a.startswith("-")), None)
-    if word is not None and word not in COMMANDS and not {"-h", "--help", "--version"} & set(arguments[: arguments.index(word)]):
-        close = difflib.get_close_matches(word, COMMANDS, 1)
-        print(f"minidl: unknown command {word!r}" + (f"; did you mean {close[0]}?" if close else
-                                                    f": choose from {', '.join(COMMANDS)}"), file=sys.stderr)
-        return 2
-    try:
-        options, unknown = parser().parse_known_args(arguments)
-        if unknown:
-            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-        options.run(options)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except MinidlError as error:
-        print(f"minidl {options.command}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 0
-    except OSError as error:
-        print(f"minidl {options.command}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the last checkpoint is intact", file=sys.stderr)
-        return 130
-    return 0
+def _fail(message: str, code: int = 2) -> int:
+    print(f"minidl: {message}", file=sys.stderr)
+    return code

@@ -8,24 +8,27 @@ examples:
 
 import sys
 
+from minidl.cli.choices import one_of
 from minidl.errors import UsageError
+
+ACTIONS = ("list", "get")
 
 
 def arguments(parser) -> None:
-    parser.add_argument("action", choices=("list", "get"), help="what to do")
-    parser.add_argument("name", nargs="?", help="the data set to get")
-    parser.add_argument("--dir", metavar="DIR", help="where to put it (default: MINIDL_DATA or the cache folder)")
+    parser.add_argument("action", metavar="list|get", help="what to do")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the data set to get")
+    parser.add_argument("--dir", metavar="DIR", help="where to put it (default: in MINIDL_DATA, or the user's cache folder)")
 
 
 def run(options) -> None:
-    from minidl.cli.choices import one_of
     from minidl.data.download import get, list_datasets
 
+    one_of(options.action, ACTIONS, "action")
     sources = list_datasets()
     if options.action == "list":
-        print("digits          0.05 MB  1,797 handwritten digits of 8x8, in the package (CC BY 4.0)")
+        print("digits          in the package  1,797 handwritten digits of 8x8 (CC BY 4.0)")
         for name, source in sources.items():
-            print(f"{name:14} {source.size / 1e6:5.1f} MB  {source.title} ({source.licence})")
+            print(f"{name:14}  {source.size / 1e6:11.1f} MB  {source.title} ({source.licence})")
         return
     if options.name is None:
         raise UsageError(f"data get needs a name: {', '.join(sources)}")

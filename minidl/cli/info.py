@@ -1,37 +1,46 @@
-"""Versions, BLAS kernels and threads, GPU, data folder, and what is missing and how to get it.
+"""Versions, BLAS kernels and threads, GPU, folders, and what is missing and how to get it.
 
 example:
   minidl info
 """
 
-EXTRAS = {"numba": "", "safetensors": "train", "matplotlib": "train", "pillow": "train", "rich": "train", "threadpoolctl": "train",
-          "cupy": "cuda12"}
+
+EXTRAS = {"numba": None, "matplotlib": "train", "pillow": "train", "rich": "train", "threadpoolctl": "train"}
 
 
 def arguments(parser) -> None:
-    pass
+    """It has none."""
 
 
 def run(options) -> None:
-    from minidl.data.download import cache_folder
+    from minidl.cli.choices import DATA
+    from minidl.data.mnist import cache_folder, find_folder
     from minidl.device import Device
-    from minidl.errors import MinidlError
-    from minidl.kernels.cpu.threads import get_num_threads
+    from minidl.errors import DataError, MinidlError
     from minidl.train.versions import versions
 
     found = versions()
     for name in ("minidl", "python", "system", "cpus", "numpy", "numba"):
-        print(f"{name:14} {found[name]}")
-    for library in found["blas"] or ():
-        print(f"{'BLAS':14} {library.get('internal_api')} {library.get('version')}, kernels {library.get('architecture')}, "
-              f"{library.get('num_threads')} threads")
-    print(f"{'threads':14} {get_num_threads()} (MINIDL_NUM_THREADS)")
+        _print(name, found[name] or "missing")
+    for library in found["blas"] or ["unknown: threadpoolctl tells"]:
+        _print("BLAS", library)
+    _print("threads", f"{found['threads']} for compiled kernels (MINIDL_NUM_THREADS)")
     try:
-        gpu = str(Device.parse("cuda"))
+        _print("GPU", f"{Device.parse('cuda')}, {found['cupy']}")
     except MinidlError as error:
-        gpu = f"none: {error}"
-    print(f"{'GPU':14} {gpu}")
-    print(f"{'data folder':14} {cache_folder()} (MINIDL_DATA)")
+        _print("GPU", f"none: {error}")
+    if (found["cupy"] or "").count("cupy") > 1:
+        _print("conflict", f"{found['cupy']}: keep one, as in `pip uninstall cupy-cuda12x`")
+    _print("data folder", f"{cache_folder()} (MINIDL_DATA)")
+    for name in DATA[1:]:
+        try:
+            _print(f"  {name}", find_folder(name))
+        except DataError:
+            _print(f"  {name}", f"not there: minidl data get {name}")
     for name, extra in EXTRAS.items():
         if found[name] is None:
-            print(f"{'missing':14} {name}: pip install " + (f'"minidl[{extra}]"' if extra else name))
+            _print("missing", f"{name}: pip install " + (f'"minidl[{extra}]"' if extra else name))
+
+
+def _print(name: str, value) -> None:
+    print(f"{name:15} {value}")

@@ -1,4 +1,4 @@
-"""A model layer by layer: shapes, parameters, multiply-adds, memory, receptive field.
+"""A model layer by layer: output shapes, parameters, multiply-adds, bytes kept for backward, receptive field.
 
 examples:
   minidl summary lenet
@@ -8,12 +8,12 @@ examples:
 from minidl.cli.choices import MODELS, build
 from minidl.errors import UsageError
 
-INPUTS = {"lenet": (1, 28, 28)}
+HEADER = ("layer", "type", "output", "parameters", "multiply-adds", "kept bytes", "field")
 
 
 def arguments(parser) -> None:
     parser.add_argument("model", help=f"one of {', '.join(MODELS)}")
-    parser.add_argument("--batch", type=int, default=1, help="batch size (default 1)")
+    parser.add_argument("--batch", type=int, default=1, help="images in a batch (default: 1)")
 
 
 def run(options) -> None:
@@ -22,13 +22,17 @@ def run(options) -> None:
     if options.batch < 1:
         raise UsageError(f"--batch must be at least 1, got {options.batch}")
     model = build(options.model)
-    rows = summarize(model, (options.batch, *INPUTS[options.model]))
-    header = ("layer", "type", "output", "parameters", "multiply-adds", "kept bytes", "field")
-    table = [(r.name, r.layer, "x".join(map(str, r.output)), f"{r.parameters:,}", f"{r.multiply_adds:,}", f"{r.saved_bytes:,}",
-              "-" if r.receptive_field is None else f"{r.receptive_field}x{r.receptive_field}") for r in rows]
-    total = ("total", "", "", *(f"{sum(getattr(r, name) for r in rows):,}"
-                                for name in ("parameters", "multiply_adds", "saved_bytes")), "")
-    widths = [max(map(len, column)) for column in zip(header, *table, total, strict=True)]
-    for row in (header, *table, total):
-        cells = [cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+    rows = summarize(model, (options.batch, *model.input_shape))
+    table = [(row.name, row.layer, _by(row.output), f"{row.parameters:,}", f"{row.multiply_adds:,}", f"{row.saved_bytes:,}",
+              "-" if row.receptive_field is None else _by((row.receptive_field,) * 2)) for row in rows]
+    sums = (f"{sum(getattr(row, name) for row in rows):,}" for name in ("parameters", "multiply_adds", "saved_bytes"))
+    table = [HEADER, *table, ("total", "", "", *sums, "")]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [cell.ljust(width) if place < 3 else cell.rjust(width)
+                 for place, (cell, width) in enumerate(zip(row, widths, strict=True))]
         print("  ".join(cells).rstrip())
+
+
+def _by(sizes) -> str:
+    return "x".join(map(str, sizes))

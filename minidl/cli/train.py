@@ -1,92 +1,139 @@
-"""Train a model and leave a run folder with curves, pictures and a checkpoint.
+"""Train a model, and leave a run folder with curves, pictures and a checkpoint.
 
 examples:
-  minidl train lenet                                   LeNet-5 on the embedded digits
+  minidl train lenet                                   LeNet-5 on the digits in the package
   minidl train lenet --data mnist --epochs 3           fewer epochs than the recipe's 10
   minidl train lenet --data mnist --seed 1 --out runs/mnist-1
-  minidl train lenet --data path/to/idx-files          your own images of 28x28 in MNIST's format
+  minidl train lenet --data path/to/idx-files          images of 28x28 of your own, in MNIST's format
   minidl train lenet --resume runs/mnist-1             go on where a run stopped, to the same bits
 """
 
+import argparse
 import dataclasses
 import math
+import sys
 import time
 from pathlib import Path
 
 from minidl.cli.choices import DATA, MODELS, build, data_set, one_of
-from minidl.errors import UsageError
+from minidl.errors import CheckpointError, UsageError
 
-OPTIONS = ("epochs", "batch_size", "lr", "momentum", "weight_decay")
+RECIPES = "(default: the recipe's)"
+OPTIONS = {  # name: kind, least value, help
+    "data": (str, None, f"{', '.join(DATA)}, or a folder of idx files (default: digits)"),
+    "epochs": (int, 1, f"passes over the training images {RECIPES}"),
+    "batch_size": (int, 1, f"images in a step {RECIPES}"),
+    "lr": (float, 0, f"learning rate at the start, which falls to 0 along a cosine {RECIPES}"),
+    "momentum": (float, 0, f"of gradient descent {RECIPES}"),
+    "weight_decay": (float, 0, f"pull of the weights towards 0 {RECIPES}"),
+    "augment": (bool, None, f"move the training images a little at random {RECIPES}"),
+    "seed": (int, 0, "decides initial weights, order and augmentation (default: 0)"),
+    "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
+    "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
+}
+DEFAULTS = {"data": "digits", "seed": 0, "workers": 0, "device": "cpu"}
+MAY_CHANGE = {"epochs", "workers", "device"}  # when a run goes on
 
 
 def arguments(parser) -> None:
     parser.add_argument("model", help=f"one of {', '.join(MODELS)}")
-    parser.add_argument("--data", default="digits", metavar="NAME|DIR", help=f"{', '.join(DATA)}, or a folder (default digits)")
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
-    parser.add_argument("--batch-size", type=int, help="default: the recipe's")
-    parser.add_argument("--lr", type=float, help="learning rate at the start (default: the recipe's)")
-    parser.add_argument("--momentum", type=float, help="default: the recipe's")
-    parser.add_argument("--weight-decay", type=float, help="default: the recipe's")
-    parser.add_argument("--augment", action="store_true", default=None, help="move images a little at random (default: the recipe's choice)")
-    parser.add_argument("--no-augment", dest="augment", action="store_false", help="take images as they are")
-    parser.add_argument("--seed", type=int, default=0, help="initial weights, order and augmentation (default 0)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches (default 0: none)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu)")
-    parser.add_argument("--out", metavar="DIR", help="the run folder (default runs/MODEL-DATA-TIME)")
-    parser.add_argument("--resume", metavar="RUN", help="continue a run with its own options; --epochs may be raised")
+    for name, (kind, _, text) in OPTIONS.items():
+        how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+        parser.add_argument(_flag(name), help=text, **how)
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/MODEL-DATA-TIME)")
+    parser.add_argument("--resume", metavar="RUN", help="continue a run with its own options, of which only "
+                                                        f"{', '.join(map(_flag, sorted(MAY_CHANGE)))} may be given anew")
 
 
 def run(options) -> None:
-    from minidl.device import Device
+    one_of(options.model, MODELS, "model")
+    given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    trainer, epochs = _resumed(options, given) if options.resume else _started(options, given)
+    try:
+        last = trainer.fit(epochs)
+    except KeyboardInterrupt:
+        if trainer.run.has_checkpoint:
+            print(f"\n{trainer.epoch} of {epochs} epochs are kept; go on with: "
+                  f"minidl train {options.model} --resume {trainer.run.path}", file=sys.stderr)
+        raise
+    print(f"pictures, metrics and checkpoint are in {trainer.run.path}")
+    print(f"test accuracy {100 * last['test_accuracy']:.2f} %")
+
+
+def _started(options, given: dict):
+    """Trainer and number of epochs of a new run: the recipe, with what the command line overrides."""
+    from minidl.models.classify.lenet import RECIPES
     from minidl.train import RunFolder
 
-    one_of(options.model, MODELS, "model")
-    Device.parse(options.device)
-    if options.resume:
-        folder = RunFolder.open(options.resume)
-        config = folder.config | ({"epochs": options.epochs} if options.epochs else {})
-        trainer = _trainer(config, folder)
-        trainer.resume()
-    else:
-        config = _config(options)
-        trainer = _trainer(config, None)
-        out = options.out or f"runs/{options.model}-{Path(options.data).name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        trainer.run = RunFolder.create(out, config)
-    last = trainer.fit(config["epochs"])
-    print(f"pictures, metrics and checkpoint are in {trainer.run.path}")
-    print(f"test accuracy {last['test_accuracy']:.2%}".replace("%", " %"))
+    chosen = DEFAULTS | given
+    recipe = RECIPES.get(chosen["data"], RECIPES["mnist"])
+    config = {"model": options.model, **dataclasses.asdict(recipe), **chosen}
+    _check(config)
+    name = f"{options.model}-{Path(config['data']).name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = RunFolder(options.out or Path("runs") / name)
+    trainer = _trainer(config, folder)
+    folder.create(config)
+    return trainer, config["epochs"]
 
 
-def _config(options) -> dict:
-    """The recipe, with what the command line overrides, checked."""
-    from minidl.models.classify.lenet import RECIPES
+def _resumed(options, given: dict):
+    """Trainer and number of epochs of a run that goes on."""
+    from minidl.train import RunFolder
 
-    recipe = RECIPES.get(options.data, RECIPES["mnist"])
-    config = {"model": options.model, "data": options.data, "seed": options.seed, "device": options.device,
-              "workers": options.workers, **dataclasses.asdict(recipe)}
-    config |= {name: value for name in (*OPTIONS, "augment") if (value := getattr(options, name)) is not None}
-    for name, low in (("epochs", 1), ("batch_size", 1), ("workers", 0)):
-        if config[name] < low:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {low}, got {config[name]}")
-    for name in ("lr", "momentum", "weight_decay"):
-        if not 0 <= config[name] < math.inf:
-            raise UsageError(f"--{name.replace('_', '-')} must be a number of at least 0, got {config[name]}")
-    return config
+    folder = RunFolder(options.resume).open()
+    old = folder.config
+    fixed = [_flag(name) for name in given if name not in MAY_CHANGE] + (["--out"] if options.out else [])
+    if fixed:
+        raise UsageError(f"a resumed run keeps its own options: leave out {', '.join(fixed)}")
+    if old.get("model") != options.model:
+        raise UsageError(f"{folder.path} is a run of {old.get('model')}, not of {options.model}")
+    try:
+        _check(old)
+    except UsageError as error:
+        raise CheckpointError(f"{folder.path / 'config.json'} was changed: {error}") from None
+    config = old | given
+    _check(config)
+    trainer = _trainer(config, folder)
+    trainer.resume()
+    if trainer.epoch > config["epochs"]:
+        raise UsageError(f"{trainer.epoch} epochs are done already, more than --epochs {config['epochs']}")
+    for change in folder.changes():
+        print(f"note: {change}; the last bits may differ from those of an uninterrupted run", file=sys.stderr)
+    if config != old:
+        folder.write_config(config)
+    return trainer, config["epochs"]
+
+
+def _check(config: dict) -> None:
+    """Raise UsageError if an option is missing, of another kind, or out of range."""
+    for name, (kind, least, _) in OPTIONS.items():
+        value = config.get(name)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UsageError(f"{_flag(name)} must be of type {kind.__name__}, got {value!r}")
+        if least is not None and not (least <= value < (math.inf if kind is float else 2**63)):
+            raise UsageError(f"{_flag(name)} must be a finite number of at least {least}, got {value}")
 
 
 def _trainer(config: dict, folder):
-    """Everything that a run consists of, from its configuration."""
+    """Everything that a run consists of."""
     import minidl
     from minidl import optim
     from minidl.data import DataLoader
+    from minidl.device import Device
     from minidl.train import Trainer
 
+    device = Device.parse(config["device"])
     minidl.manual_seed(config["seed"])
     train, test = data_set(config["data"], True, config["augment"]), data_set(config["data"], False)
     loader = DataLoader(train, config["batch_size"], shuffle=True, num_workers=config["workers"], seed=config["seed"])
-    model = build(config["model"], len(train.classes)).to(config["device"])
+    model = build(config["model"], len(train.classes)).to(device)
     optimizer = optim.SGD(model.parameters(), config["lr"], config["momentum"], weight_decay=config["weight_decay"])
     steps = config["epochs"] * len(loader)
+    # Not CosineAnnealingLR, whose length is part of its state: when a resumed run gets more epochs, the cosine stretches.
     schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
     return Trainer(model, optimizer, loader, DataLoader(test, 500), folder, schedule=schedule, classes=train.classes,
-                   device=config["device"])
+                   device=device)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -4,88 +4,117 @@ import numpy as np
 
 from minidl.errors import require
 
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
-
-
-def _figure(width: float, height: float):
-    return require("matplotlib.figure", extra="train").Figure(figsize=(width, height), layout="constrained")
+BLUE, ORANGE, INK, PALE = "#2b6cb0", "#dd6b20", "#1a202c", "#cbd5e0"
+TILES_IN_A_ROW = 8
+MOST_MISTAKES = 24
 
 
 def curves(history: list[dict]):
-    """Loss and accuracy of training and test, epoch by epoch."""
-    figure = _figure(9, 3.6)
+    """Loss (logarithmic) and accuracy of training and test, epoch by epoch, with the last values in the legend."""
+    figure = _figure(9, 3.4)
     epochs = [row["epoch"] for row in history]
-    for place, (what, label) in enumerate((("loss", "loss"), ("accuracy", "accuracy, %")), 1):
+    for place, (what, title, factor, form) in enumerate((("loss", "loss", 1, "{:.4f}"),
+                                                         ("accuracy", "accuracy, %", 100, "{:.2f} %")), 1):
         axes = figure.add_subplot(1, 2, place)
-        factor = 100 if what == "accuracy" else 1
         for part, colour in (("train", BLUE), ("test", ORANGE)):
             values = [factor * row[f"{part}_{what}"] for row in history]
-            axes.plot(epochs, values, color=colour, marker="o", markersize=3.5, label=part)
-            axes.annotate(f"{values[-1]:.2f}" if what == "accuracy" else f"{values[-1]:.4f}", (epochs[-1], values[-1]),
-                          textcoords="offset points", xytext=(5, 6 if part == "train" else -10), color=colour, fontsize=8)
+            axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o", markersize=3 if len(epochs) < 30 else 0,
+                      label=f"{part}  {form.format(values[-1])}")
         if what == "loss":
             axes.set_yscale("log")
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.margins(x=0.12)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.tick_params(labelsize=8, which="both")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, fontsize=9, loc="upper right" if what == "loss" else "lower right")
     return figure
 
 
 def filters(weight: np.ndarray):
-    """First-layer filters (O, C, KH, KW), in grey around 0, or in colour for three channels."""
-    count = len(weight)
+    """First-layer filters (O, C, KH, KW): three channels as colours, others as their mean, red above and blue below 0."""
+    count, channels = weight.shape[:2]
     columns = min(count, 12)
     rows = -(-count // columns)
-    figure = _figure(0.9 * columns, 0.9 * rows + 0.5)
-    figure.suptitle(f"first-layer filters, {weight.shape[2]}x{weight.shape[3]}", fontsize=10)
-    limit = float(np.abs(weight).max()) or 1.0
-    for i, kernel in enumerate(weight):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        if weight.shape[1] == 3:
+    figure = _figure(0.85 * columns + 0.9, 0.85 * rows + 0.6)
+    figure.suptitle(f"{count} first-layer filters of {weight.shape[2]}x{weight.shape[3]}", fontsize=10)
+    limit = float(np.abs(weight if channels == 3 else weight.mean(1)).max()) or 1.0
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, kernel in zip(grid.flat, weight, strict=False):
+        if channels == 3:
             axes.imshow((kernel / limit / 2 + 0.5).transpose(1, 2, 0))
         else:
-            axes.imshow(kernel.mean(0), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes.set_axis_off()
+            image = axes.imshow(kernel.mean(0), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if channels != 3:
+        figure.colorbar(image, ax=grid, fraction=0.02, pad=0.02).ax.tick_params(labelsize=7, length=2)
     return figure
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str] | None = None):
-    """How many samples of each class (rows) were taken for which (columns); the diagonal is right."""
-    names = classes or [str(i) for i in range(int(max(labels.max(), predicted.max())) + 1)]
-    n = len(names)
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]):
+    """How many samples of each class (rows) were taken for which (columns): hits in blue, mistakes in orange.
+
+    Each hit is shaded by its share of the row, each mistake by its share of the worst one. On the right, the share of each
+    class that was found.
+    """
+    colormaps = require("matplotlib", extra="train").colormaps
+    n = len(classes)
     counts = np.zeros((n, n), int)
     np.add.at(counts, (labels, predicted), 1)
-    figure = _figure(1.2 + 0.5 * n, 1.0 + 0.5 * n)
+    hits, wrong = np.diag(counts), counts * (1 - np.eye(n, dtype=int))
+    recall = hits / np.maximum(counts.sum(1), 1)
+    colours = colormaps["Oranges"](0.75 * wrong / max(wrong.max(), 1))
+    colours[wrong == 0] = 1
+    colours[np.diag_indices(n)] = colormaps["Blues"](0.15 + 0.7 * recall)
+
+    figure = _figure(1.9 + 0.46 * n, 1.2 + 0.46 * n)
     axes = figure.add_subplot()
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(colours)
     for i, j in np.argwhere(counts):
-        axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.5 else "#1a202c")
-    axes.set_xticks(range(n), names, rotation=0 if max(map(len, names)) < 3 else 60)
-    axes.set_yticks(range(n), names)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{(labels != predicted).sum()} mistakes of {len(labels)}")
-    axes.title.set_fontsize(10)
+        colour = "white" if i == j and recall[i] > 0.5 else INK
+        axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color=colour)
+    for i in range(n):
+        axes.text(n - 0.3, i, f"{100 * recall[i]:.1f} %", va="center", fontsize=8, color=BLUE)
+    axes.set_xticks(range(n), classes, rotation=0 if max(map(len, classes)) < 3 else 60, fontsize=9)
+    axes.set_yticks(range(n), classes, fontsize=9)
+    axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=PALE, linewidth=0.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted", fontsize=9)
+    axes.set_ylabel("true", fontsize=9)
+    accuracy = hits.sum() / max(len(labels), 1)
+    axes.set_title(f"{wrong.sum():,} mistakes of {len(labels):,}: accuracy {100 * accuracy:.2f} %", loc="left", fontsize=10)
     return figure
 
 
-def mistakes(dataset, labels: np.ndarray, probabilities: np.ndarray, classes: list[str] | None = None, most: int = 24):
-    """The samples that were most confidently wrong: true class, predicted class and its probability."""
+def mistakes(dataset, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]):
+    """The samples that were most confidently wrong: true class, and the predicted one with its probability."""
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:most]
-    names = classes or [str(i) for i in range(probabilities.shape[1])]
-    columns = 8
-    rows = max(1, -(-len(wrong) // columns))
-    figure = _figure(1.15 * columns, 1.45 * rows + 0.3)
-    figure.suptitle("the most confident mistakes: true \N{RIGHTWARDS ARROW} predicted" if len(wrong) else "no mistakes", fontsize=10)
-    for place, index in enumerate(wrong, 1):
-        axes = figure.add_subplot(rows, columns, place)
-        image = np.asarray(dataset[int(index)][0])
-        axes.imshow(image[0] if len(image) == 1 else np.clip(image.transpose(1, 2, 0), 0, 1), cmap="gray_r")
-        guess = predicted[index]
-        axes.set_title(f"{names[labels[index]]} \N{RIGHTWARDS ARROW} {names[guess]}  {probabilities[index, guess]:.0%}", fontsize=8)
+    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MOST_MISTAKES]
+    rows = max(1, -(-len(wrong) // TILES_IN_A_ROW))
+    figure = _figure(1.15 * TILES_IN_A_ROW, 1.36 * rows + 0.4)
+    figure.suptitle("the most confident mistakes: true class \N{RIGHTWARDS ARROW} predicted class and its probability"
+                    if len(wrong) else "no mistakes", fontsize=10)
+    grid = figure.subplots(rows, TILES_IN_A_ROW, squeeze=False)
+    for axes in grid.flat[len(wrong):]:
         axes.set_axis_off()
+    between = "\n" if max(map(len, classes)) > 3 else " "
+    for axes, index in zip(grid.flat, wrong, strict=False):
+        image, guess = np.asarray(dataset[int(index)][0]), predicted[index]
+        image = (image - image.min()) / (np.ptp(image) or 1)
+        axes.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray_r")
+        axes.set_title(f"{classes[labels[index]]}{between}\N{RIGHTWARDS ARROW} {classes[guess]}  "
+                       f"{100 * probabilities[index, guess]:.0f} %", fontsize=8, color=INK)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set(color=PALE, linewidth=0.6)
     return figure
+
+
+def _figure(width: float, height: float):
+    return require("matplotlib.figure", extra="train").Figure(figsize=(width, height), layout="constrained")

@@ -1,24 +1,33 @@
-"""What a person sees while a model trains: a live bar on a terminal, one line an epoch elsewhere."""
+"""What a person sees while a model trains: a line for each epoch, and on a terminal a live bar under them."""
 
 from minidl.errors import require
 
+HEADER = "  epoch    train loss   accuracy    test loss   accuracy    images/s"
+
 
 def progress_for(stream, epochs: int):
-    """The display that fits ``stream``, as a context manager with begin, advance and end."""
-    return Bar(epochs) if stream.isatty() else Lines(stream, epochs)
+    """The display that fits ``stream``, as a context manager with ``begin``, ``advance`` and ``end``."""
+    return Bar(stream, epochs) if stream.isatty() else Lines(stream, epochs)
 
 
-def summary(row: dict, epochs: int) -> str:
-    """One epoch in one line."""
-    return (f"epoch {row['epoch']:>2}/{epochs}  train loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
-            f"test loss {row['test_loss']:.4f}  accuracy {row['test_accuracy']:.2%}  {row['images_per_second']:.0f} images/s")
+def line(row: dict, epochs: int) -> str:
+    """The metrics of one epoch under ``HEADER``.
+
+    >>> print(HEADER); print(line({"epoch": 3, "train_loss": 0.0523, "train_accuracy": 0.9841, "test_loss": 0.0412,
+    ...                            "test_accuracy": 0.987, "images_per_second": 12514.2}, 10))
+      epoch    train loss   accuracy    test loss   accuracy    images/s
+       3/10        0.0523    98.41 %       0.0412    98.70 %      12,514
+    """
+    epoch = f"{row['epoch']}/{epochs}"
+    return (f"{epoch:>7}  {row['train_loss']:12.4f}  {100 * row['train_accuracy']:7.2f} %  {row['test_loss']:11.4f}"
+            f"  {100 * row['test_accuracy']:7.2f} %  {row['images_per_second']:10,.0f}")
 
 
 class Lines:
-    """One line an epoch, for logs."""
+    """A header and one line for each epoch, for logs."""
 
     def __init__(self, stream, epochs: int):
-        self.stream, self.epochs = stream, epochs
+        self.stream, self.epochs, self.begun = stream, epochs, False
 
     def __enter__(self):
         return self
@@ -27,25 +36,35 @@ class Lines:
         pass
 
     def begin(self, epoch: int, batches: int) -> None:
-        pass
+        """Epoch number ``epoch``, counted from 0, begins."""
+        if not self.begun:
+            self._print(HEADER)
+        self.begun = True
 
     def advance(self, loss: float, accuracy: float, rate: float) -> None:
-        pass
+        """A batch is done: the means of the epoch so far, and images per second."""
 
     def end(self, row: dict) -> None:
-        print(summary(row, self.epochs), file=self.stream, flush=True)
+        """An epoch is done."""
+        self._print(line(row, self.epochs))
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
 
 
-class Bar:
-    """A live progress bar with loss, accuracy, images per second and time left; finished epochs stay as lines above it."""
+class Bar(Lines):
+    """The same lines, and under them a bar over the whole training, with loss, accuracy, images per second and time left."""
 
-    def __init__(self, epochs: int):
+    def __init__(self, stream, epochs: int):
+        super().__init__(stream, epochs)
         rich = require("rich.progress", extra="train")
-        self.epochs = epochs
+        self.console = require("rich.console", extra="train").Console(file=stream, highlight=False)
         self.progress = rich.Progress(
-            rich.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), rich.BarColumn(), rich.MofNCompleteColumn(),
-            rich.TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}  {task.fields[rate]:.0f} images/s"),
-            rich.TimeRemainingColumn(), transient=True)
+            rich.TextColumn("{task.description}"), rich.BarColumn(bar_width=None),
+            rich.TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2f} %"),
+            rich.TextColumn("{task.fields[rate]:,.0f} images/s"), rich.TimeRemainingColumn(), rich.TextColumn("left"),
+            console=self.console, transient=True, expand=True)
+        self.task = None
 
     def __enter__(self):
         self.progress.start()
@@ -54,13 +73,15 @@ class Bar:
     def __exit__(self, *_):
         self.progress.stop()
 
-    def begin(self, epoch: int, batches: int) -> None:
-        for task in list(self.progress.task_ids):
-            self.progress.remove_task(task)
-        self.task = self.progress.add_task("", total=batches, epoch=epoch + 1, epochs=self.epochs, loss=0.0, accuracy=0.0, rate=0.0)
+    def begin(self, epoch, batches):
+        super().begin(epoch, batches)
+        if self.task is None:
+            self.task = self.progress.add_task("", total=self.epochs * batches, completed=epoch * batches,
+                                               loss=0.0, accuracy=0.0, rate=0.0)
+        self.progress.update(self.task, description=f"epoch {epoch + 1}/{self.epochs}")
 
-    def advance(self, loss: float, accuracy: float, rate: float) -> None:
-        self.progress.update(self.task, advance=1, loss=loss, accuracy=accuracy, rate=rate)
+    def advance(self, loss, accuracy, rate):
+        self.progress.update(self.task, advance=1, loss=loss, accuracy=100 * accuracy, rate=rate)
 
-    def end(self, row: dict) -> None:
-        self.progress.print(summary(row, self.epochs))
+    def _print(self, text):
+        self.console.print(text, markup=False)

@@ -3,19 +3,22 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import numpy as np
 
 from minidl import random
-from minidl.errors import CheckpointError, MinidlError
+from minidl.errors import CheckpointError, DataError, MinidlError, require
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.ops.softmax import softmax
 from minidl.tape import no_grad
-from minidl.tensor import tensor
+from minidl.tensor import Tensor, tensor
 from minidl.train import plots
 from minidl.train.progress import progress_for
 from minidl.train.run import RunFolder
+
+TRIED = 2  # batches of each kind that run before the first epoch
 
 
 class DivergedError(MinidlError, ArithmeticError):
@@ -23,11 +26,23 @@ class DivergedError(MinidlError, ArithmeticError):
 
 
 class Trainer:
-    """Train a classifier and leave a run folder.
+    """Trains a classifier and leaves a run folder.
 
-    ``train`` and ``test`` are loaders of (images, labels). ``schedule`` is stepped once a batch. Two batches of each are tried
-    before the first epoch, without a trace, so that a mistake shows in seconds. Raises DivergedError when the loss becomes NaN
-    or infinite; the last checkpoint stays.
+    ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped once a batch, ``classes`` are names for the
+    pictures. Everything that a continued run needs is in the checkpoint, which is written before the first epoch and after
+    each: weights, state of optimizer and schedule, metrics so far, the random state and the seed of the order.
+
+    >>> import tempfile
+    >>> from minidl import nn, optim
+    >>> from minidl.data import DataLoader, Digits
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    >>> train, test = DataLoader(Digits(), 50, shuffle=True, seed=0), DataLoader(Digits(train=False), 50)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), train, test, RunFolder(folder).create({}))
+    ...     trainer.fit(epochs=1)["test_accuracy"] > 0.7  # doctest: +ELLIPSIS
+      epoch    train loss   accuracy    test loss   accuracy    images/s
+        1/1 ...
+    True
     """
 
     def __init__(self, model, optimizer, train, test, run: RunFolder, *, schedule=None, loss: Callable = cross_entropy,
@@ -38,75 +53,29 @@ class Trainer:
         self.epoch, self.history = 0, []
 
     def fit(self, epochs: int) -> dict:
-        """Train up to ``epochs`` epochs in all; returns the metrics of the last."""
+        """Train up to ``epochs`` epochs in all, and return the metrics of the last.
+
+        Before the first, two batches of each loader are tried without a trace, so that a mistake shows in seconds. Raises
+        DivergedError when the loss becomes NaN or infinite; the last checkpoint stays.
+        """
+        require("matplotlib", extra="train")  # which is needed after the first epoch: say so before it
         if self.epoch == 0:
             self._try_out()
+            self._save()
         with progress_for(sys.stdout, epochs) as progress:
             while self.epoch < epochs:
                 self.history.append(self._epoch(progress))
                 self.epoch += 1
-                self._keep()
-        self._pictures()
-        return self.history[-1] if self.history else {}
-
-    def _epoch(self, progress) -> dict:
-        self.model.train()
-        self.train.set_epoch(self.epoch)
-        start = time.perf_counter()
-        total_loss = correct = count = 0
-        progress.begin(self.epoch, len(self.train))
-        for batch, (images, labels) in enumerate(self.train):
-            logits, loss = self._step(images, labels)
-            if not math.isfinite(loss):
-                raise DivergedError(f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}: lower the learning rate "
-                                    "(--lr), or look for the cause with minidl.autograd.detect_anomaly()")
-            total_loss += loss * len(labels)
-            correct += int((logits.argmax(1) == labels.array).sum())
-            count += len(labels)
-            progress.advance(total_loss / count, correct / count, count / (time.perf_counter() - start))
-        seconds = time.perf_counter() - start
-        tested = evaluate(self.model, self.test, self.loss, self.device)
-        row = {"epoch": self.epoch + 1, "train_loss": total_loss / count, "train_accuracy": correct / count,
-               "test_loss": tested["loss"], "test_accuracy": tested["accuracy"], "lr": self.optimizer.param_groups[0]["lr"],
-               "seconds": round(seconds, 3), "images_per_second": round(count / seconds, 1)}
-        progress.end(row)
-        return row
-
-    def _step(self, images, labels) -> tuple[np.ndarray, float]:
-        """One update; returns the logits and the loss."""
-        logits = self.model(images.to(self.device))
-        loss = self.loss(logits, labels.to(self.device))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
-        return logits.detach().cpu().array, loss.item()
-
-    def _try_out(self) -> None:
-        """Two training and two test batches, after which everything is as it was, bit for bit."""
-        before = random.get_rng_state()
-        state = {name: t.array.copy() for name, t in self.model.state_dict().items()}
-        self.model.train()
-        for _, (images, labels) in zip(range(2), self.train, strict=False):
-            self.loss(self.model(images.to(self.device)), labels.to(self.device)).backward()
-        evaluate(self.model, _First(self.test, 2), self.loss, self.device)
-        self.optimizer.zero_grad()
-        self.model.load_state_dict(state)
-        random.set_rng_state(before)
-
-    # Keeping and resuming
-
-    def _keep(self) -> None:
-        self.run.save_checkpoint({
-            "model": dict(self.model.state_dict()), "optimizer": self.optimizer.state_dict(),
-            "schedule": None if self.schedule is None else self.schedule.state_dict(), "epoch": self.epoch,
-            "rng": list(random.get_rng_state()), "loader_seed": self.train.seed, "history": self.history})
-        self.run.write_metrics(self.history)
-        self.run.picture("curves.png", plots.curves(self.history))
+                self._save()
+                self.run.write_metrics(self.history)
+                self.run.picture("curves.png", plots.curves(self.history))
+                progress.end(self.history[-1])
+        self._finish()
+        return self.history[-1]
 
     def resume(self) -> None:
         """Go back to the last checkpoint of the run folder; raises CheckpointError if it belongs to another model."""
+        self.run.sweep()
         state = self.run.load_checkpoint()
         try:
             self.model.load_state_dict(state["model"])
@@ -114,58 +83,110 @@ class Trainer:
             if self.schedule is not None:
                 self.schedule.load_state_dict(state["schedule"])
             random.set_rng_state(state["rng"])
-            self.train.seed, self.epoch, self.history = state["loader_seed"], state["epoch"], state["history"]
-        except CheckpointError:
-            raise
+            self.train.seed, self.epoch, self.history = state["seed"], state["epoch"], state["history"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{self.run.path}: the checkpoint is incomplete or of another kind: {error!r}") from None
+            reason = error if isinstance(error, CheckpointError) else f"it is incomplete or of another kind ({error!r})"
+            raise CheckpointError(f"{self.run.path}: the checkpoint does not fit: {reason}") from None
         self.run.write_metrics(self.history)
 
-    def _pictures(self) -> None:
-        tested = evaluate(self.model, self.test, self.loss, self.device, keep=True)
+    # An epoch
+
+    def _epoch(self, progress) -> dict:
+        self.model.train()
+        self.train.set_epoch(self.epoch)
+        progress.begin(self.epoch, len(self.train))
+        total, correct, count, start = 0.0, 0, 0, time.perf_counter()
+        for batch, (images, labels) in enumerate(self.train, 1):
+            logits, loss = self._forward(images, labels)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, batch {batch}: lower the learning "
+                                    "rate, or look for the cause with minidl.autograd.detect_anomaly()")
+            self._update(loss)
+            total += value * len(labels)
+            correct += int((logits.detach().cpu().array.argmax(1) == labels.array).sum())
+            count += len(labels)
+            progress.advance(total / count, correct / count, count / (time.perf_counter() - start))
+        if not count:
+            raise DataError("there is nothing to train on: the loader gave no batch")
+        seconds = time.perf_counter() - start
+        tested = evaluate(self.model, self.test, self.loss, self.device)
+        return {"epoch": self.epoch + 1, "train_loss": total / count, "train_accuracy": correct / count,
+                "test_loss": tested["loss"], "test_accuracy": tested["accuracy"], "lr": self.optimizer.param_groups[0]["lr"],
+                "seconds": round(seconds, 3), "images_per_second": round(count / seconds, 1)}
+
+    def _forward(self, images, labels) -> tuple[Tensor, Tensor]:
+        logits = self.model(images.to(self.device))
+        return logits, self.loss(logits, labels.to(self.device))
+
+    def _update(self, loss) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+
+    def _try_out(self) -> None:
+        """A few batches forward and backward, after which everything is as it was, bit for bit."""
+        buffers = [(buffer, buffer.array.copy()) for buffer in self.model.buffers()]
+        state = random.get_rng_state()
+        self.model.train()
+        for images, labels in islice(self.train, TRIED):
+            self._forward(images, labels)[1].backward()
+        evaluate(self.model, islice(self.test, TRIED), self.loss, self.device)
+        self.optimizer.zero_grad()
+        with no_grad():
+            for buffer, array in buffers:
+                buffer.copy_(Tensor(array))
+        random.set_rng_state(state)
+
+    # What a run leaves
+
+    def _save(self) -> None:
+        self.run.save_checkpoint({
+            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "rng": random.get_rng_state(), "seed": self.train.seed, "epoch": self.epoch, "history": self.history})
+
+    def _finish(self) -> None:
+        """Weights, and pictures of what was learnt and what was not."""
         self.run.save_weights(self.model.state_dict())
         first = next((p for p in self.model.parameters() if p.ndim == 4), None)
         if first is not None:
             self.run.picture("filters.png", plots.filters(first.detach().cpu().array))
-        self.run.picture("confusion.png", plots.confusion(tested["labels"], tested["predicted"], self.classes))
-        self.run.picture("mistakes.png", plots.mistakes(self.test.dataset, tested["labels"], tested["probabilities"], self.classes))
+        tested = evaluate(self.model, self.test, self.loss, self.device)
+        labels, probabilities = tested["labels"], tested["probabilities"]
+        classes = self.classes or [str(number) for number in range(probabilities.shape[1])]
+        self.run.picture("confusion.png", plots.confusion(labels, probabilities.argmax(1), classes))
+        self.run.picture("mistakes.png", plots.mistakes(self.test.dataset, labels, probabilities, classes))
 
 
-class _First:
-    """The first batches of a loader."""
+def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cpu") -> dict:
+    """A classifier in evaluation mode: mean "loss", "accuracy", "labels" (N,) and "probabilities" (N, classes).
 
-    def __init__(self, loader, batches: int):
-        self.loader, self.batches = loader, batches
-
-    def __iter__(self):
-        return (batch for _, batch in zip(range(self.batches), self.loader, strict=False))
-
-
-def evaluate(model, loader, loss: Callable = cross_entropy, device="cpu", keep=False) -> dict:
-    """Mean loss and accuracy of a classifier, in evaluation mode; with ``keep`` also labels, predictions and probabilities.
+    Raises DataError if the loader gives no batch.
 
     >>> from minidl import nn
     >>> from minidl.data import DataLoader, Digits
     >>> found = evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), DataLoader(Digits(train=False), batch_size=90))
-    >>> sorted(found), found["count"]
-    (['accuracy', 'count', 'loss'], 360)
+    >>> sorted(found), found["probabilities"].shape
+    (['accuracy', 'labels', 'loss', 'probabilities'], (360, 10))
     """
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    total, count, labels_seen, rows = 0.0, 0, [], []
-    with no_grad():
-        for images, labels in loader:
-            logits = model(images.to(device))
-            total += loss(logits, labels.to(device)).item() * len(labels)
-            count += len(labels)
-            labels_seen.append(labels.array)
-            rows.append(logits.cpu().array)
-    model.train(was_training)
-    if not count:
-        raise MinidlError("there is nothing to evaluate: the loader gave no batch")
-    logits, labels = np.concatenate(rows), np.concatenate(labels_seen)
-    predicted = logits.argmax(1)
-    found = {"loss": total / count, "accuracy": float((predicted == labels).mean()), "count": count}
-    if keep:
-        found |= {"labels": labels, "predicted": predicted, "probabilities": softmax(tensor(logits), 1).array}
-    return found
+    total, all_labels, all_logits = 0.0, [], []
+    try:
+        with no_grad():
+            for images, labels in loader:
+                logits = model(images.to(device))
+                total += loss(logits, labels.to(device)).item() * len(labels)
+                all_labels.append(labels.array)
+                all_logits.append(logits.cpu().array)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if not all_labels:
+        raise DataError("there is nothing to evaluate: the loader gave no batch")
+    labels, probabilities = np.concatenate(all_labels), softmax(tensor(np.concatenate(all_logits)), 1).array
+    return {"loss": total / len(labels), "accuracy": float((probabilities.argmax(1) == labels).mean()),
+            "labels": labels, "probabilities": probabilities}

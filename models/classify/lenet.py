@@ -25,6 +25,8 @@ class LeNet5(nn.Module):
     (61706, (2, 10))
     """
 
+    input_shape = (1, 28, 28)
+
     def __init__(self, num_classes: int = 10):
         super().__init__()
         self.features = nn.Sequential(

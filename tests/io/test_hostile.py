@@ -162,7 +162,8 @@ def test_mutations(tmp_path, rounds):
             continue
         theirs = reference.load(mutant)
         assert found.keys() == theirs.keys(), mutant
-        assert all(found[key].array.tobytes() == theirs[key].tobytes() and found[key].shape == theirs[key].shape for key in found)
+        for key, value in found.items():
+            assert value.array.tobytes() == theirs[key].tobytes() and value.shape == theirs[key].shape, mutant
         read += 1
     assert 0 < read < rounds
 
