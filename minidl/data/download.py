@@ -5,12 +5,13 @@ beforehand, written beside its place, and moved there once its checksum is right
 """
 
 import errno
+import gzip
 import hashlib
 import http.client
 import os
-import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +24,12 @@ TIMEOUT = 30  # seconds without a byte
 
 
 class File(NamedTuple):
-    """One file of a data set: its name, exact size in bytes, and SHA-256."""
+    """One file of a data set: its name, exact size in bytes, SHA-256, and, where known, the MD5 of what is zipped in it."""
 
     name: str
     size: int
     sha256: str
+    content_md5: str | None = None
 
 
 class Source(NamedTuple):
@@ -44,20 +46,24 @@ class Source(NamedTuple):
         return sum(file.size for file in self.files)
 
 
-# Sizes and checksums as commonly published for the original gzip files. Downloading from these addresses was never tried
-# where minidl was written, for lack of a network; the code is tested against a local server.
+# Sizes and checksums as commonly published for the original gzip files.
 SOURCES = {
     "mnist": Source(
         "MNIST handwritten digits, 60,000 + 10,000 images of 28x28", "CC BY-SA 3.0 (as commonly stated)",
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
-        (File("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-         File("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-         File("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-         File("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6")),
+        (File("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+              "6bbc9ace898e44ae57da46a324031adb"),
+         File("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+              "a25bea736e30d166cdddb491f175f624"),
+         File("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+              "2646ac647ad5339dbf082846283269ea"),
+         File("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+              "27ae3e4e09519cfbb04c329615203637")),
     ),
     "fashion-mnist": Source(
         "Fashion-MNIST, 60,000 + 10,000 images of 28x28", "MIT",
-        ("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",),
+        ("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"),
         (File("train-images-idx3-ubyte.gz", 26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
          File("train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
          File("t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
@@ -76,16 +82,16 @@ def list_datasets() -> dict[str, Source]:
 
 
 def get(name: str, root=None, progress: Callable[[str, int, int], None] | None = None) -> Path:
-    """Download a data set into ``root/name`` and return that folder; files that are there and right are left alone.
+    """Download a data set into the folder ``root`` (by default one of its name in ``cache_folder()``); returns that folder.
 
-    ``progress(file name, bytes so far, bytes in all)`` is called on the way. Raises UsageError for an unknown name,
-    DownloadError when no mirror gives a right file.
+    Files that are there and right are left alone, others of these names replaced. ``progress(file name, bytes so far, bytes in
+    all)`` is called on the way. Raises UsageError for an unknown name, DownloadError when no mirror gives a right file or it
+    cannot be written.
     """
     if name not in SOURCES:
         raise UsageError(f"unknown data set {name!r}: choose from {', '.join(sorted(SOURCES))}")
     source = SOURCES[name]
     folder = Path(root) if root is not None else cache_folder() / name
-    folder.mkdir(parents=True, exist_ok=True)
     for file in source.files:
         fetch(file, [mirror + file.name for mirror in source.mirrors], folder, progress)
     return folder
@@ -93,32 +99,56 @@ def get(name: str, root=None, progress: Callable[[str, int, int], None] | None =
 
 def fetch(file: File, urls: list[str], folder: Path, progress=None) -> Path:
     """One file from the first of ``urls`` that gives it; see ``get``."""
-    target = folder / file.name
-    if target.is_file() and target.stat().st_size == file.size and _sha256(target) == file.sha256:
+    target, part = folder / file.name, folder / f"{file.name}.part"
+    if _is_right(target, file):
         return target
-    part = folder / f"{file.name}.part"
-    failures = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"cannot make the folder {folder}: {error}") from error
+    failures, urls = [], list(urls)
     for url in urls:
+        old = part.exists()
         try:
             _receive(url, part, file, progress)
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 part.unlink(missing_ok=True)
                 raise DownloadError(f"the disk is full: {file.name} needs {file.size} bytes in {folder}") from error
             failures.append(f"{url}: {error}")
             continue
-        found = _sha256(part)
+        found = _checksum(open(part, "rb"), "sha256")
         if found == file.sha256:
             os.replace(part, target)
             return target
         part.unlink()
         failures.append(f"{url}: wrong checksum: expected SHA-256 {file.sha256}, got {found}")
+        if old:  # perhaps what lay there was damaged: once more, from the beginning
+            urls.append(url)
     raise DownloadError(f"could not download {file.name}:\n  " + "\n  ".join(failures))
+
+
+def _is_right(path: Path, file: File) -> bool:
+    """Whether a file is the published one, or has its content in another gzip wrapper."""
+    if not path.is_file():
+        return False
+    if _checksum(open(path, "rb"), "sha256") == file.sha256:
+        return True
+    try:
+        return file.content_md5 is not None and _checksum(gzip.open(path), "md5") == file.content_md5
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _checksum(stream, algorithm: str) -> str:
+    with stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
 def _receive(url: str, part: Path, file: File, progress) -> None:
     """Bytes of ``url`` into ``part``, continuing what is there already."""
-    _check_address(url)
+    if not _is_allowed(url):
+        raise DownloadError("refused: only https is used")
     have = part.stat().st_size if part.exists() else 0
     if have >= file.size:
         have = 0
@@ -126,8 +156,8 @@ def _receive(url: str, part: Path, file: File, progress) -> None:
     with _opener.open(request, timeout=TIMEOUT) as response:
         resumed = have > 0 and response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0
-        announced = response.headers.get("Content-Length")
-        if announced is not None and int(announced) + have != file.size:
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdecimal() and int(announced) + have != file.size:
             raise DownloadError(f"expected {file.size} bytes, the server announces {int(announced) + have}")
         with open(part, "ab" if resumed else "wb") as out:
             while chunk := response.read(CHUNK):
@@ -137,25 +167,28 @@ def _receive(url: str, part: Path, file: File, progress) -> None:
                 out.write(chunk)
                 if progress:
                     progress(file.name, have, file.size)
+            os.fsync(out.fileno())
     if have < file.size:
         raise DownloadError(f"the connection ended after {have} of {file.size} bytes; run the command again to go on from there")
 
 
-def _check_address(url: str) -> None:
+def _is_allowed(url: str) -> bool:
+    """https, or http to this machine itself."""
+    return urllib.parse.urlsplit(url).scheme == "https" or _is_local(url)
+
+
+def _is_local(url: str) -> bool:
     address = urllib.parse.urlsplit(url)
-    if address.scheme != "https" and not (address.scheme == "http" and address.hostname in ("127.0.0.1", "localhost", "::1")):
-        raise DownloadError(f"refused {url}: only https is used")
+    return address.scheme == "http" and address.hostname in ("127.0.0.1", "localhost", "::1")
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """Redirects to https only; what this machine itself serves may also lead to this machine."""
+
     def redirect_request(self, request, fp, code, message, headers, url):
-        _check_address(url)
+        if not _is_allowed(url) or (_is_local(url) and not _is_local(request.full_url)):
+            raise DownloadError(f"refused the redirect to {url}: only https is used")
         return super().redirect_request(request, fp, code, message, headers, url)
 
 
 _opener = urllib.request.build_opener(_CheckedRedirects)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
