@@ -77,7 +77,8 @@ def _type(annotation) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     text = text.replace("minidl.tensor.", "").replace("minidl.device.", "").replace("numpy.", "np.").replace("typing.", "")
     text = re.sub(r"\b(int|float|bool|str)\b", r"builtins.\1", text)  # methods of these names hide them
-    known = ("Tensor", "Device", "np.dtype", "np.ndarray", "builtins.int", "builtins.float", "builtins.bool", "builtins.str", "None", "Any", "HookHandle")
+    known = ("Tensor", "Device", "np.dtype", "np.ndarray", "None", "Any", "HookHandle",
+             *(f"builtins.{name}" for name in ("int", "float", "bool", "str")))
     return text if text in known or text.startswith("tuple[builtins.int") else "Any"
 
 

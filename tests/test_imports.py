@@ -29,7 +29,7 @@ MODULES = modules()
 
 
 def floor(name: str) -> int:
-    parts = name.split(".")
+    parts = name.replace("__main__", "cli").split(".")
     return FLOORS[parts[1]] if len(parts) > 1 and parts[1] in FLOORS else FLOORS["minidl"]
 
 

@@ -13,7 +13,7 @@ def check_writable(x: Tensor, what: str) -> None:
         raise GraphError(f"{what} changes in place a tensor that requires a gradient: do it under minidl.no_grad(), "
                          "or compute a new tensor")
     if not getattr(x.array.flags, "writeable", True):
-        raise GraphError(f"{what} on a read-only view, as expand gives: clone() it first")
+        raise ShapeError(f"{what} on a read-only view, as expand gives: clone() it first")
 
 
 def _in_place(dunder, function):

@@ -34,10 +34,13 @@ def test_constant_pad_cuts_and_fills():
 
 @pytest.mark.parametrize("call, error", [
     (lambda: minidl.pad(minidl.ones(3), (1,)), ShapeError), (lambda: minidl.pad(minidl.ones(3), (1, 1, 1, 1)), ShapeError),
-    (lambda: minidl.pad(minidl.ones(3), (-2, -2)), ShapeError), (lambda: minidl.pad(minidl.ones(3), (3, 0), "reflect"), ShapeError),
-    (lambda: minidl.pad(minidl.ones(3), (4, 0), "circular"), ShapeError), (lambda: minidl.pad(minidl.ones(3), (1, 1), "zero"), ValueError),
+    (lambda: minidl.pad(minidl.ones(3), (-2, -2)), ShapeError),
+    (lambda: minidl.pad(minidl.ones(3), (3, 0), "reflect"), ShapeError),
+    (lambda: minidl.pad(minidl.ones(3), (4, 0), "circular"), ShapeError),
+    (lambda: minidl.pad(minidl.ones(3), (1, 1), "zero"), ValueError),
     (lambda: minidl.pad(minidl.ones(3), (1, 1), "reflect", 2.0), ValueError),
-    (lambda: minidl.interpolate(minidl.ones(3, 4), 2), ShapeError), (lambda: minidl.interpolate(minidl.ones(1, 1, 3, 4)), ValueError),
+    (lambda: minidl.interpolate(minidl.ones(3, 4), 2), ShapeError),
+    (lambda: minidl.interpolate(minidl.ones(1, 1, 3, 4)), ValueError),
     (lambda: minidl.interpolate(minidl.ones(1, 1, 3, 4), 2, 2), ValueError),
     (lambda: minidl.interpolate(minidl.ones(1, 1, 3, 4), 2, align_corners=True), ValueError),
     (lambda: minidl.interpolate(minidl.ones(1, 1, 3, 4), 2, mode="cubic"), ValueError),

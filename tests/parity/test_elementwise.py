@@ -54,7 +54,8 @@ def test_unary_edges(function):
     values = [v for v in EDGES if abs(v) < 1e3 or not function.startswith(("sin", "cos"))]
     if function in ("abs", "sign"):  # PyTorch's sign(NaN) is 0; here NaN propagates
         values = values[:-1]
-    x, t = minidl.tensor(values, dtype="float64", requires_grad=True), torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    x = minidl.tensor(values, dtype="float64", requires_grad=True)
+    t = torch.tensor(values, dtype=torch.float64, requires_grad=True)
     y, ty = getattr(minidl, function)(x), getattr(torch, function)(t)
     assert np.allclose(y.detach().array, ty.detach().numpy(), rtol=1e-12, atol=0, equal_nan=True)
     y.sum().backward()

@@ -10,7 +10,8 @@ from minidl.ops import pool
 
 torch = pytest.importorskip("torch")
 
-GEOMETRIES = [g for g in itertools.product([(2, 3), (3, 2), (1, 1)], [(1, 2), (2, 1), None], [(0, 0), (1, 0), (0, 1)], [False, True])
+CHOICES = [[(2, 3), (3, 2), (1, 1)], [(1, 2), (2, 1), None], [(0, 0), (1, 0), (0, 1)], [False, True]]
+GEOMETRIES = [g for g in itertools.product(*CHOICES)
               if all(p <= k // 2 for p, k in zip(g[2], g[0], strict=True))]
 
 

@@ -36,13 +36,13 @@ def run(folder: Path, library: str) -> dict:
 
 def test_script_runs(tmp_path):
     inputs(tmp_path)
-    assert run(tmp_path, "minidl")["accuracy"] > 0.8
+    assert run(tmp_path, "minidl")["accuracy"] > 0.6  # after fifty steps; chance is 0.1
 
 
 def test_script_takes_pytorchs_path(tmp_path):
     pytest.importorskip("torch")
     inputs(tmp_path)
     ours, theirs = run(tmp_path, "minidl"), run(tmp_path, "torch")
-    # Twenty float32 steps: rounding differences grow from 1e-7 by a factor that the momentum steps set.
+    # Fifty float32 steps: rounding differences grow from 1e-7 by a factor that the momentum steps set.
     assert np.allclose(ours["losses"], theirs["losses"], rtol=2e-3)
     assert abs(ours["accuracy"] - theirs["accuracy"]) < 0.02
