@@ -21,7 +21,7 @@ test: $(VENV)/.test  ## lint, then all tests and doctests
 
 test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bounds checks
 	$(BIN)/python -m pytest -n 2 -m slow tests
-	NUMBA_BOUNDSCHECK=1 MINIDL_CACHE=$(VENV)/bounds $(BIN)/python -m pytest -n 2 -q tests/kernels tests/ops tests/nn
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow" tests/kernels tests/ops tests/nn
 
 parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
 	$(PARITY)/bin/python -m pytest -n 2 tests/parity

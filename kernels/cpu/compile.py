@@ -80,7 +80,7 @@ def _private(folder: Path) -> bool:
 
 
 def _source_hash() -> str:
-    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} bounds {numba.config.BOUNDSCHECK}".encode())
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

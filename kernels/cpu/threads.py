@@ -7,8 +7,8 @@ first part itself. A hand-off costs some 50 us, so work smaller than ``SERIAL_WO
 
 import os
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Callable
 
 SERIAL_WORK = 200_000
 
