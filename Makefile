@@ -16,12 +16,12 @@ train: $(VENV)/.train  ## install, then train LeNet-5 on real handwritten digits
 
 test: $(VENV)/.test  ## lint, then all tests and doctests
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+	$(BIN)/python -m pytest -n 2 -m "not slow and not bars" tests
 	$(BIN)/python -m pytest -n 2 --doctest-modules -p no:cacheprovider minidl
 
 test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bounds checks
 	$(BIN)/python -m pytest -n 2 -m slow tests
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow" tests/kernels tests/ops tests/nn
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not bars" tests/kernels tests/ops tests/nn
 
 parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
 	$(PARITY)/bin/python -m pytest -n 2 tests/parity
