@@ -111,7 +111,7 @@ def fetch(file: File, urls: list[str], folder: Path, progress=None) -> Path:
         old = part.exists()
         try:
             _receive(url, part, file, progress)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a redirect to what is no address
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 part.unlink(missing_ok=True)
                 raise DownloadError(f"the disk is full: {file.name} needs {file.size} bytes in {folder}") from error

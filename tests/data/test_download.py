@@ -1,0 +1,352 @@
+"""Downloads from a server on this machine that misbehaves in every way: the right file or a DownloadError, nothing between."""
+
+import builtins
+import contextlib
+import errno
+import gzip
+import hashlib
+import http.server
+import re
+import threading
+
+import numpy as np
+import pytest
+
+from minidl.data import download
+from minidl.data.download import File, Source, fetch, get, list_datasets
+from minidl.errors import DownloadError, MinidlError, UsageError
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+FILE = File("a-ubyte.gz", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+
+
+class Server:
+    """What each path answers is a function of the request; ``requests`` are (path, Range) in order."""
+
+    def __init__(self):
+        self.answers, self.requests = {}, []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"  # the end of the connection is the end of the file
+
+            def do_GET(self):
+                server.requests.append((self.path, self.headers["Range"]))
+                with contextlib.suppress(OSError):  # the client may leave
+                    server.answers.get(self.path, missing)(self)
+
+            def log_message(self, *args):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    def serve(self, path, answer):
+        """The address of a path from now on."""
+        self.answers[path] = answer
+        return f"http://127.0.0.1:{self.http.server_port}{path}"
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Server()
+    yield server
+    server.close()
+
+
+def reply(handler, status, body, **headers):
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def missing(handler):
+    reply(handler, 404, b"not here")
+
+
+def whole(content=CONTENT, announced=True):
+    """The whole file, whatever range was asked for; ``announced`` may be a wrong length, or False for none."""
+    length = {} if announced is False else {"Content_Length": str(len(content) if announced is True else announced)}
+    return lambda handler: reply(handler, 200, content, **length)
+
+
+def ranges(content=CONTENT, stop=None):
+    """A server that knows ranges, and cuts the connection after ``stop`` bytes of an answer."""
+
+    def answer(handler):
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers["Range"] or "")
+        start = int(asked[1]) if asked else 0
+        headers = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if asked else {}
+        rest = content[start:]
+        reply(handler, 206 if asked else 200, rest[:stop], Content_Length=str(len(rest)), **headers)
+
+    return answer
+
+
+def redirect(target):
+    return lambda handler: reply(handler, 302, b"", Location=target)
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def check(folder):
+    assert left(folder) == [FILE.name] and (folder / FILE.name).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("answer", [whole(), whole(announced=False), ranges()], ids=["plain", "no length", "ranges"])
+def test_success(server, tmp_path, answer):
+    seen = []
+    folder = tmp_path / "new" / "folder"
+    path = fetch(FILE, [server.serve("/f", answer)], folder, lambda *args: seen.append(args))
+    assert path == folder / FILE.name
+    check(folder)
+    assert server.requests == [("/f", None)]
+    assert seen[-1] == (FILE.name, FILE.size, FILE.size) and [at for _, at, _ in seen] == sorted({at for _, at, _ in seen})
+
+
+def test_resume(server, tmp_path):
+    """Cut off each time after 100,000 bytes: three calls, none of which fetches anything twice."""
+    url = server.serve("/f", ranges(stop=100_000))
+    for have in (100_000, 200_000):
+        with pytest.raises(DownloadError, match=f"ended after {have} of 300000 bytes; run the command again"):
+            fetch(FILE, [url], tmp_path)
+        assert left(tmp_path) == [f"{FILE.name}.part"]
+        assert (tmp_path / f"{FILE.name}.part").read_bytes() == CONTENT[:have]
+    fetch(FILE, [url], tmp_path)
+    check(tmp_path)
+    assert [asked for _, asked in server.requests] == [None, "bytes=100000-", "bytes=200000-"]
+
+
+def test_resume_at_the_next_mirror(server, tmp_path):
+    fetch(FILE, [server.serve("/1", ranges(stop=1000)), server.serve("/2", ranges())], tmp_path)
+    check(tmp_path)
+    assert server.requests == [("/1", None), ("/2", "bytes=1000-")]
+
+
+def test_server_that_knows_no_ranges(server, tmp_path):
+    (tmp_path / f"{FILE.name}.part").write_bytes(CONTENT[:5000])
+    fetch(FILE, [server.serve("/f", whole())], tmp_path)
+    check(tmp_path)
+    assert server.requests == [("/f", "bytes=5000-")]
+
+
+def test_server_that_sends_another_range(server, tmp_path):
+    """206, but from the beginning: not to be hung onto what is there."""
+    def answer(handler):
+        reply(handler, 206, CONTENT, Content_Length=str(len(CONTENT)), Content_Range=f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}")
+
+    (tmp_path / f"{FILE.name}.part").write_bytes(CONTENT[:5000])
+    fetch(FILE, [server.serve("/f", answer)], tmp_path)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("part", [b"\0" * 5000, CONTENT + b"surplus", CONTENT, b""], ids=["other", "longer", "all", "empty"])
+def test_whatever_lay_there_before(server, tmp_path, part):
+    (tmp_path / f"{FILE.name}.part").write_bytes(part)
+    fetch(FILE, [server.serve("/f", ranges())], tmp_path)
+    check(tmp_path)
+
+
+WRONG = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+
+
+@pytest.mark.parametrize("answer, message", [
+    (whole(CONTENT[:-1]), "expected 300000 bytes, the server announces 299999"),
+    (whole(CONTENT + b"x"), "expected 300000 bytes, the server announces 300001"),
+    (whole(CONTENT + b"x", announced=False), "expected 300000 bytes, the server sends more"),
+    (whole(CONTENT[:-1], announced=False), "ended after 299999 of 300000"),
+    (whole(WRONG), "wrong checksum: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}"),
+    (whole(b"", announced=False), "ended after 0 of 300000"),
+    (missing, "404"),
+    (lambda handler: reply(handler, 503, b""), "503"),
+    (lambda handler: None, "without response"),
+    (lambda handler: handler.wfile.write(b"rubbish\r\n\r\n"), "rubbish"),
+    (whole(CONTENT, announced="many"), None),
+    (redirect("http://example.invalid/f"), "refused the redirect to http://example.invalid/f: only https is used"),
+    (redirect("ftp://example.invalid/f"), "refused the redirect to ftp|not allowed"),
+    (redirect("file:///etc/passwd"), "refused the redirect to file|not allowed"),
+    (redirect("http://127.0.0.1.example.invalid/"), "refused the redirect"),
+    (redirect("http://127.0.0.1@example.invalid/"), "refused the redirect"),
+    (redirect("http://[broken/"), "IPv6"),
+    (redirect("/bad"), "infinite loop"),
+])
+def test_bad_answers(server, tmp_path, answer, message):
+    """Refused; then the next mirror is right."""
+    bad, good = server.serve("/bad", answer), server.serve("/good", ranges())
+    if message is None:  # odd, but the right bytes
+        fetch(FILE, [bad], tmp_path)
+        return check(tmp_path)
+    with pytest.raises(DownloadError, match=f"(?s)could not download a-ubyte.gz:.*/bad: .*({message})"):
+        fetch(FILE, [bad], tmp_path)
+    assert FILE.name not in left(tmp_path)
+    fetch(FILE, [bad, good], tmp_path)
+    check(tmp_path)
+
+
+def test_every_mirror_is_named(server, tmp_path):
+    urls = [server.serve("/1", missing), server.serve("/2", whole(WRONG))]
+    with pytest.raises(DownloadError, match="(?s)/1: .*404.*\n.*/2: wrong checksum"):
+        fetch(FILE, urls, tmp_path)
+    assert left(tmp_path) == []
+
+
+def test_endless_answer_is_left(server, tmp_path):
+    """A server that never stops sending is left as soon as it sends more than there is."""
+    sent = []
+
+    def answer(handler):
+        reply(handler, 200, b"")
+        while len(sent) < 10_000:
+            handler.wfile.write(bytes(100_000))
+            sent.append(None)
+
+    with pytest.raises(DownloadError, match="the server sends more"):
+        fetch(FILE, [server.serve("/f", answer)], tmp_path)
+    server.http.shutdown()
+    assert len(sent) < 1000  # what was on its way in the buffers
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= FILE.size
+
+
+def test_redirect_within_this_machine(server, tmp_path):
+    server.serve("/new", whole())
+    fetch(FILE, [server.serve("/old", redirect("/new"))], tmp_path)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["http://example.invalid/f", "ftp://127.0.0.1/f", "file:///etc/passwd", "http://localhost.example/f"])
+def test_only_https(tmp_path, url):
+    with pytest.raises(DownloadError, match="refused: only https is used"):
+        fetch(FILE, [url], tmp_path)
+
+
+def test_nobody_answers(server, tmp_path):
+    url = server.serve("/f", whole())
+    server.http.server_close()
+    with pytest.raises(DownloadError, match="could not download"):
+        fetch(FILE, [url], tmp_path)
+
+
+def test_silence_times_out(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    go = threading.Event()
+    url = server.serve("/f", lambda handler: go.wait(30))
+    with pytest.raises(DownloadError, match="timed out"):
+        fetch(FILE, [url], tmp_path)
+    go.set()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_disk_full(server, tmp_path, monkeypatch, code):
+    """One clear error, without a try at the other mirrors, and the space is given back."""
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            self.file.close()
+
+        def fileno(self):
+            return self.file.fileno()
+
+        def write(self, data):
+            if self.file.tell() > 100_000:
+                raise OSError(code, "No space left on device")
+            return self.file.write(data)
+
+    monkeypatch.setattr(download, "open", lambda path, mode: Full(builtins.open(path, mode)), raising=False)
+    with pytest.raises(DownloadError, match="the disk is full: a-ubyte.gz needs 300000 bytes in") as caught:
+        fetch(FILE, [server.serve("/1", whole()), server.serve("/2", whole())], tmp_path)
+    assert caught.value.__cause__.errno == code and isinstance(caught.value, MinidlError)
+    assert left(tmp_path) == [] and server.requests == [("/1", None)]
+
+
+def test_folder_that_cannot_be_made(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DownloadError, match="cannot make the folder"):
+        fetch(FILE, [server.serve("/f", whole())], tmp_path / "file" / "folder")
+
+
+def test_interrupted_by_the_user(server, tmp_path):
+    """Ctrl-C on the way goes through, and what was fetched is kept for the next time."""
+    def interrupt(name, have, size):
+        if have > 100_000:
+            raise KeyboardInterrupt
+
+    url = server.serve("/f", ranges())
+    with pytest.raises(KeyboardInterrupt):
+        fetch(FILE, [url], tmp_path, interrupt)
+    assert left(tmp_path) == [f"{FILE.name}.part"]
+    fetch(FILE, [url], tmp_path)
+    check(tmp_path)
+    assert int(server.requests[1][1].strip("bytes=-")) > 100_000
+
+
+def source(server, *files, answers):
+    for file in files:
+        for i, answer in enumerate(answers):
+            server.serve(f"/{i}/{file.name}", answer)
+    addresses = tuple(f"http://127.0.0.1:{server.http.server_port}/{i}/" for i in range(len(answers)))
+    return Source("Letters", "none", addresses, files)
+
+
+def test_get(server, tmp_path, monkeypatch):
+    second = FILE._replace(name="b-ubyte.gz")
+    monkeypatch.setitem(download.SOURCES, "letters", source(server, FILE, second, answers=(missing, whole())))
+    assert get("letters", tmp_path / "there") == tmp_path / "there"
+    assert left(tmp_path / "there") == ["a-ubyte.gz", "b-ubyte.gz"]
+    assert [path for path, _ in server.requests] == ["/0/a-ubyte.gz", "/1/a-ubyte.gz", "/0/b-ubyte.gz", "/1/b-ubyte.gz"]
+    get("letters", tmp_path / "there")
+    assert len(server.requests) == 4  # both were there
+    (tmp_path / "there" / "b-ubyte.gz").write_bytes(WRONG)
+    get("letters", tmp_path / "there")
+    assert (tmp_path / "there" / "b-ubyte.gz").read_bytes() == CONTENT and len(server.requests) == 6
+
+
+def test_get_into_the_folder_of_the_environment(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(download.SOURCES, "letters", source(server, FILE, answers=[whole()]))
+    monkeypatch.setenv("MINIDL_DATA", str(tmp_path / "mine"))
+    assert get("letters") == tmp_path / "mine" / "letters"
+    check(tmp_path / "mine" / "letters")
+
+
+def test_get_leaves_the_same_content_in_another_wrapper(server, tmp_path, monkeypatch):
+    file = FILE._replace(content_md5=hashlib.md5(b"the content").hexdigest())
+    monkeypatch.setitem(download.SOURCES, "letters", source(server, file, answers=[whole()]))
+    (tmp_path / file.name).write_bytes(gzip.compress(b"the content", 1))
+    get("letters", tmp_path)
+    assert server.requests == []
+    for wrong in (gzip.compress(b"other content"), gzip.compress(b"the content")[:-9], b"the content"):
+        (tmp_path / file.name).write_bytes(wrong)
+        get("letters", tmp_path)
+        check(tmp_path)
+
+
+def test_unknown_name(tmp_path):
+    with pytest.raises(UsageError, match="unknown data set 'mnits': choose from fashion-mnist, mnist"):
+        get("mnits", tmp_path)
+
+
+def test_list_datasets():
+    sources = list_datasets()
+    assert sorted(sources) == ["fashion-mnist", "mnist"]
+    for known in sources.values():
+        assert known.title and known.licence and known.size == sum(file.size for file in known.files)
+        assert known.mirrors and all(address.startswith("https://") and address.endswith("/") for address in known.mirrors)
+        assert len({file.name for file in known.files}) == len({file.sha256 for file in known.files}) == 4
+        assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size > 0 for file in known.files)
+    sources.clear()
+    assert list_datasets()  # a copy
