@@ -125,7 +125,8 @@ def _trainer(config: dict, folder):
     device = Device.parse(config["device"])
     minidl.manual_seed(config["seed"])
     train, test = data_set(config["data"], True, config["augment"]), data_set(config["data"], False)
-    loader = DataLoader(train, config["batch_size"], shuffle=True, num_workers=config["workers"], seed=config["seed"])
+    loader = DataLoader(train, config["batch_size"], shuffle=True, num_workers=config["workers"], seed=config["seed"],
+                        persistent_workers=True)
     model = build(config["model"], len(train.classes)).to(device)
     optimizer = optim.SGD(model.parameters(), config["lr"], config["momentum"], weight_decay=config["weight_decay"])
     steps = config["epochs"] * len(loader)

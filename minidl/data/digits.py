@@ -5,8 +5,6 @@ Source: "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak 1
 See digits.md beside this file.
 """
 
-from importlib import resources
-
 import numpy as np
 
 from minidl.data.dataset import ImageArrays
@@ -22,6 +20,8 @@ def load() -> tuple[np.ndarray, np.ndarray]:
     >>> images.shape, int(images.max()), np.bincount(labels).tolist()
     ((1797, 8, 8), 16, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
     """
+    from importlib import resources  # here, so that importing minidl stays light
+
     with resources.files("minidl.data").joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
         return arrays["images"], arrays["labels"]
 

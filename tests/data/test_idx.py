@@ -1,7 +1,6 @@
 """The idx format: good files as they are, hostile ones as a DataError that names the file, at once and in little memory."""
 
 import gzip
-import os
 import struct
 import subprocess
 import sys
@@ -13,7 +12,9 @@ import numpy as np
 import pytest
 
 from minidl.data import MNIST, FashionMNIST, read_idx
+from minidl.data.download import get
 from minidl.errors import DataError
+from tests.data.real import real_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -243,11 +244,9 @@ def test_mnist_augmented(tmp_path):
 
 
 def test_real_mnist():
-    places = [Path(p) for p in (os.environ.get("MINIDL_DATA"), ROOT.parent / "shared" / "data") if p]
-    place = next((p for p in places if (p / "mnist").is_dir()), None)
-    if place is None:
-        pytest.skip("the real MNIST is not here: `minidl data get mnist`, or set MINIDL_DATA to the folder that holds mnist/")
-    train, test = MNIST(place), MNIST(place, train=False)
+    folder = real_data("mnist")
+    assert get("mnist", folder) == folder  # the published content, whatever the wrapper: nothing to download
+    train, test = MNIST(folder), MNIST(folder, train=False)
     assert train.images.shape == (60000, 1, 28, 28) and test.images.shape == (10000, 1, 28, 28)
     assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
