@@ -14,9 +14,9 @@ from minidl.tensor import Tensor
 def default_collate(samples: list):
     """One batch from a list of samples, which all look alike.
 
-    Arrays, tensors and NumPy scalars are stacked and keep their dtype; Python ints become int64, floats float64, bools bool;
-    strings stay a list; tuples, lists and dicts go item by item. Raises ShapeError for samples of different shapes, DtypeError
-    for anything else.
+    Arrays, tensors and NumPy scalars are stacked and keep their dtype; Python ints become int64, floats float64, bools bool,
+    and mixtures the dtype that holds them all; strings stay a list; tuples, lists and dicts go item by item. Raises ShapeError
+    for samples of different shapes, DtypeError for anything else.
 
     >>> images, labels = default_collate([(np.zeros(2), 3), (np.ones(2), 5)])
     >>> images.shape, labels
@@ -32,11 +32,8 @@ def default_collate(samples: list):
         return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
     if isinstance(first, (str, bytes)):
         return samples
-    if isinstance(first, (Tensor, np.ndarray, np.generic)):
+    if isinstance(first, (Tensor, np.ndarray, np.generic, bool, int, float)):
         return Tensor(_stack([sample.array if isinstance(sample, Tensor) else np.asarray(sample) for sample in samples]))
-    if isinstance(first, (bool, int, float)):
-        dtype = np.bool_ if isinstance(first, bool) else np.int64 if isinstance(first, int) else np.float64
-        return Tensor(np.array(samples, dtype))
     raise DtypeError(f"a sample holds a {type(first).__name__}, which no tensor can hold: make it an array in the data set, "
                      "or pass collate_fn")
 
@@ -46,9 +43,10 @@ def _stack(arrays: list):
     if len(shapes) > 1:
         raise ShapeError(f"samples of one batch must have one shape, got {sorted(shapes)}: crop or resize them, or pass "
                          "collate_fn")
-    if arrays[0].dtype.kind not in "biuf":
-        raise DtypeError(f"a sample holds an array of dtype {arrays[0].dtype}, which no tensor can have")
-    return namespace(arrays[0]).stack(arrays)
+    batch = namespace(arrays[0]).stack(arrays)
+    if batch.dtype.kind not in "biuf":
+        raise DtypeError(f"samples hold arrays of dtype {batch.dtype}, which no tensor can have")
+    return batch
 
 
 def fetch(dataset, collate_fn: Callable | None, indices: np.ndarray, seed: int, epoch: int):

@@ -8,8 +8,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from minidl.data.dataset import ImageArrays
 from minidl.data.idx import read_idx
 from minidl.data.transforms import Compose, Normalize, RandomShift, ToTensor
@@ -33,7 +31,7 @@ def find_folder(name: str, root=None) -> Path:
     """
     places = [Path(root) / name, Path(root)] if root is not None else [cache_folder() / name, _user_folder() / name]
     for place in places:
-        if any(place.glob("*-ubyte*")):
+        if any(place.glob("*-ubyte")) or any(place.glob("*-ubyte.gz")):  # and not what a broken download left
             return place
     looked = ", ".join(map(str, dict.fromkeys(places)))
     raise DataError(f"{name} is in none of these folders: {looked}; get it with `minidl data get {name}`, or set MINIDL_DATA "
@@ -50,9 +48,17 @@ class _Idx(ImageArrays):
     def __init__(self, root=None, train=True, transform: Callable | None = None, download=False, *, augment=False):
         if augment and transform is not None:
             raise UsageError("augment belongs to the standard transform: give one of augment and transform")
-        folder = self._folder(root, download)
         part = "train" if train else "t10k"
-        images, labels = self._read(folder, f"{part}-images-idx3-ubyte"), self._read(folder, f"{part}-labels-idx1-ubyte")
+        try:
+            paths = self._paths(root, part)
+        except DataError:
+            if not download:
+                raise
+            from minidl.data.download import get  # here, because it loads the network modules
+
+            get(self.name, None if root is None else Path(root) / self.name)
+            paths = self._paths(root, part)
+        folder, (images, labels) = paths[0].parent, map(read_idx, paths)
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise DataError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
         if labels.size and labels.max() >= len(self.classes):
@@ -61,21 +67,15 @@ class _Idx(ImageArrays):
         standard = Compose([*shifts, ToTensor(), Normalize([self.mean], [self.std])])
         super().__init__(images[:, None], labels, standard if transform is None else transform)
 
-    def _folder(self, root, download: bool) -> Path:
-        try:
-            return find_folder(self.name, root)
-        except DataError:
-            if not download:
-                raise
-        from minidl.data.download import get  # here, because it loads the network modules
-
-        return get(self.name, None if root is None else Path(root) / self.name)
-
-    def _read(self, folder: Path, name: str) -> np.ndarray:
-        path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-        if path is None:
-            raise DataError(f"{folder}: {name} (or {name}.gz) is missing; get it with `minidl data get {self.name}`")
-        return read_idx(path)
+    def _paths(self, root, part: str) -> list[Path]:
+        """The files of images and labels; raises DataError where one is missing."""
+        folder, paths = find_folder(self.name, root), []
+        for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
+            path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+            if path is None:
+                raise DataError(f"{folder}: {name} (or {name}.gz) is missing; get it with `minidl data get {self.name}`")
+            paths.append(path)
+        return paths
 
 
 class MNIST(_Idx):

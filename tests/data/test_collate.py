@@ -16,7 +16,8 @@ Pair = namedtuple("Pair", "image label")
 @pytest.mark.parametrize(("samples", "dtype"), [
     ([3, 5], np.int64), ([0.5, 2], np.float64), ([True, False], np.bool_), ([np.float32(1), np.float32(2)], np.float32),
     ([np.uint8(1), np.uint8(2)], np.uint8), ([np.zeros(2, np.float32)] * 2, np.float32),
-    ([minidl.zeros(2, dtype=minidl.float16)] * 2, np.float16)])
+    ([minidl.zeros(2, dtype=minidl.float16)] * 2, np.float16),
+    ([1, 2.75], np.float64), ([True, 2], np.int64), ([np.float32(0.5), np.float64(0.1)], np.float64), ([2**63 - 1, 0], np.int64)])
 def test_dtypes(samples, dtype):
     batch = default_collate(samples)
     assert isinstance(batch, minidl.Tensor) and batch.dtype == dtype
@@ -42,7 +43,9 @@ def test_named_tuples_keep_their_names():
     ([(1, 2), (1,)], ShapeError, r"as many items each, got \[2, 1\]"),
     ([None, None], DtypeError, "holds a NoneType"),
     ([object()], DtypeError, "holds a object"),
-    ([np.array(["a"])], DtypeError, "array of dtype <U1")])
+    ([np.array(["a"])], DtypeError, "arrays of dtype <U1"),
+    ([1, None], DtypeError, "arrays of dtype object"), ([1, "two"], DtypeError, "arrays of dtype <U"),
+    ([2**70], DtypeError, "arrays of dtype object")])
 def test_what_cannot_be_collated(samples, error, message):
     with pytest.raises(error, match=message):
         default_collate(samples)

@@ -11,21 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl.data import MNIST, FashionMNIST, read_idx
-from minidl.data.download import get
+from minidl.data import read_idx
 from minidl.errors import DataError
-from tests.data.real import real_data
+from tests.data.idx_files import header, idx
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def header(*shape, kind=8, rank=None):
-    return bytes([0, 0, kind, len(shape) if rank is None else rank]) + struct.pack(f">{len(shape)}I", *shape)
-
-
-def idx(array):
-    return header(*array.shape) + array.tobytes()
-
 
 ARRAY = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
 GOOD = idx(ARRAY)
@@ -161,94 +151,3 @@ def test_good_gz_of_blank_images(tmp_path):
     path = tmp_path / "blank.gz"
     path.write_bytes(gzip.compress(header(60000, 28, 28) + bytes(60000 * 28 * 28), 1))
     assert read_idx(path).shape == (60000, 28, 28)
-
-
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def write_mnist(folder, train=40, test=12, shape=(28, 28), zipped=()):
-    """Synthetic files of MNIST; returns the arrays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(1)
-    arrays = []
-    for name, count in zip(FILES, (train, train, test, test), strict=True):
-        images = "images" in name
-        arrays.append(random.integers(0, 256 if images else 10, (count, *(shape if images else ())), np.uint8))
-        content = idx(arrays[-1])
-        (folder / (name + ".gz" * (name in zipped))).write_bytes(gzip.compress(content) if name in zipped else content)
-    return arrays
-
-
-@pytest.mark.parametrize("zipped", [(), FILES, FILES[1:3]], ids=["plain", "gz", "mixed"])
-def test_mnist_from_a_folder(tmp_path, zipped):
-    train_images, train_labels, test_images, test_labels = write_mnist(tmp_path / "mnist", zipped=zipped)
-    for train, images, labels in [(True, train_images, train_labels), (False, test_images, test_labels)]:
-        for root in (tmp_path, tmp_path / "mnist"):
-            dataset = MNIST(root, train=train)
-            assert len(dataset) == len(images)
-            image, label = dataset[3]
-            assert image.shape == (1, 28, 28) and image.dtype == np.float32 and label == labels[3]
-            np.testing.assert_allclose(image[0], (images[3] / 255 - 0.1307) / 0.3081, rtol=1e-5, atol=1e-6)
-
-
-def test_mnist_where_the_environment_says(tmp_path, monkeypatch):
-    _, labels, _, _ = write_mnist(tmp_path / "mine" / "fashion-mnist")
-    monkeypatch.setenv("MINIDL_DATA", str(tmp_path / "mine"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert np.array_equal(FashionMNIST().labels, labels)
-    write_mnist(tmp_path / "cache" / "minidl" / "data" / "mnist")
-    assert len(MNIST(train=False)) == 12  # not in MINIDL_DATA, but in the user's cache
-
-
-def test_mnist_is_nowhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINIDL_DATA", str(tmp_path / "mine"))
-    with pytest.raises(DataError, match="mnist is in none of these folders: .*mine.*minidl data get mnist"):
-        MNIST()
-    with pytest.raises(DataError, match="elsewhere"):
-        MNIST(tmp_path / "elsewhere")
-
-
-def test_mnist_without_one_file(tmp_path):
-    write_mnist(tmp_path)
-    (tmp_path / FILES[3]).unlink()
-    assert len(MNIST(tmp_path)) == 40
-    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte"):
-        MNIST(tmp_path, train=False)
-
-
-@pytest.mark.parametrize("name, array, message", [
-    ("train-labels-idx1-ubyte", np.zeros(39, np.uint8), "do not belong together"),
-    ("train-labels-idx1-ubyte", np.zeros((40, 1), np.uint8), "do not belong together"),
-    ("train-images-idx3-ubyte", np.zeros((40, 784), np.uint8), "do not belong together"),
-    ("train-labels-idx1-ubyte", np.full(40, 10, np.uint8), "a label is 10, expected 0 to 9"),
-])
-def test_mnist_of_parts_that_do_not_match(tmp_path, name, array, message):
-    write_mnist(tmp_path)
-    (tmp_path / name).write_bytes(idx(array))
-    with pytest.raises(DataError, match=message):
-        MNIST(tmp_path)
-
-
-def test_mnist_augmented(tmp_path):
-    """Shifted in training, left alone in evaluation."""
-    images, *_ = write_mnist(tmp_path)
-    plain, moved = MNIST(tmp_path), MNIST(tmp_path, augment=True)
-    assert np.array_equal(moved.arrays()[0], plain.arrays()[0])
-    batch, _ = moved.batch(np.arange(40), 0, 0)
-    assert not np.array_equal(batch, plain.arrays()[0])
-    black = (0 - 0.1307) / 0.3081
-    shifts = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
-    for n in range(40):
-        padded = np.pad(plain.arrays()[0][n, 0], 2, constant_values=np.float32(black))
-        assert any(np.allclose(batch[n, 0], padded[2 + y : 30 + y, 2 + x : 30 + x], atol=1e-6) for y, x in shifts)
-
-
-def test_real_mnist():
-    folder = real_data("mnist")
-    assert get("mnist", folder) == folder  # the published content, whatever the wrapper: nothing to download
-    train, test = MNIST(folder), MNIST(folder, train=False)
-    assert train.images.shape == (60000, 1, 28, 28) and test.images.shape == (10000, 1, 28, 28)
-    assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    pixels = train.images / np.float32(255)
-    assert abs(pixels.mean(dtype=np.float64) - MNIST.mean) < 1e-4 and abs(pixels.std(dtype=np.float64) - MNIST.std) < 1e-4
