@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minidl.data.transforms import Compose
-from minidl.errors import ShapeError
+from minidl.errors import DtypeError, ShapeError
 from minidl.random import Generator, default_generator, derive
 from minidl.tensor import Tensor, astensor
 
@@ -114,14 +114,17 @@ class ImageArrays(Dataset):
 
 
 class Subset(Dataset):
-    """Some samples of another data set, by index.
+    """Some samples of another data set, by index. Raises DtypeError for a mask; ``np.flatnonzero(mask)`` are its indices.
 
     >>> Subset(TensorDataset(np.arange(10, 20)), [7, 2])[0]
     (tensor(17),)
     """
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
-        self.dataset, self.indices = dataset, np.asarray(indices, np.int64)
+        indices = np.asarray(indices)
+        if indices.size and indices.dtype.kind not in "iu":
+            raise DtypeError(f"Subset takes indices, got {indices.dtype}; those of a mask are np.flatnonzero(mask)")
+        self.dataset, self.indices = dataset, indices.astype(np.int64)
 
     def __len__(self):
         return len(self.indices)

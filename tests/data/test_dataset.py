@@ -8,7 +8,7 @@ import pytest
 import minidl
 from minidl.data import ConcatDataset, DataLoader, Dataset, ImageArrays, Subset, TensorDataset, random_split
 from minidl.data.transforms import Compose, RandomHorizontalFlip, ToTensor
-from minidl.errors import ShapeError
+from minidl.errors import DtypeError, ShapeError
 from minidl.random import Generator
 
 
@@ -103,6 +103,19 @@ def test_subset(base):
     assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
     copy = pickle.loads(pickle.dumps(subset))  # as worker processes get it
     assert np.array_equal(copy.batch(np.array([1]), 0, 0)[0], subset.batch(np.array([1]), 0, 0)[0])
+
+
+@pytest.mark.parametrize("wrong", [np.arange(11) < 4, [True, False], [0.0, 1.5]])
+def test_subset_by_what_are_no_indices(wrong):
+    with pytest.raises(DtypeError, match="takes indices, got (bool|float64)"):
+        Subset(augmented(), wrong)
+    assert len(Subset(augmented(), [])) == 0
+
+
+def test_subset_of_a_subset():
+    subset = Subset(Subset(augmented(), range(1, 9)), [6, 0])
+    for ours, theirs in zip(subset.batch(np.array([1, 0]), 2, 3), augmented().batch(np.array([1, 7]), 2, 3), strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 def test_subset_has_what_its_data_set_has():
