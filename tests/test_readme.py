@@ -1,0 +1,59 @@
+"""Every command and example in the README works, with settings that make it short."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
+COMMANDS = [line.split("#")[0].strip() for kind, body in BLOCKS if not kind for line in body.splitlines()]
+
+
+def run(arguments: list[str], folder: Path, data: Path | None = None) -> str:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"MINIDL_DATA": str(data)} if data else {})
+    result = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("body", [body for kind, body in BLOCKS if kind == "python"])
+def test_examples(body, tmp_path):
+    assert run(["-c", body.replace("range(2)", "range(1)")], tmp_path)
+
+
+def test_minidl_commands(tmp_path):
+    """In the order in which the README has them: later ones use the run of the first."""
+    (tmp_path / "digit.png").write_bytes((ROOT / "docs/lenet-digits/filters.png").read_bytes())
+    seen = []
+    for command in COMMANDS:
+        words = command.replace(".venv/bin/", "").split()
+        if words[:1] != ["minidl"] or "mnist" in command:  # MNIST is not there: these are checked below
+            continue
+        words += ["--epochs", "1"] if words[1] == "train" else []
+        seen.append(run(["-m", *words], tmp_path))
+    assert len(seen) >= 5 and "test accuracy" in seen[0]
+
+
+def test_commands_on_mnist_say_how_to_get_it(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MINIDL_DATA": str(tmp_path)}
+    for command in (c for c in COMMANDS if c.startswith("minidl train") and "mnist" in c):
+        result = subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, env=environment, capture_output=True,
+                                text=True, timeout=60)
+        assert result.returncode == 2 and "minidl data get mnist" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {word for command in COMMANDS if command.startswith("make") for word in command.split()[1:]}
+    assert targets and all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    assert "train lenet --data digits" in makefile
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
