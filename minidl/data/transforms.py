@@ -235,7 +235,7 @@ def _room(images: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
 def _random_crop(images: np.ndarray, size: tuple[int, int], uniforms: np.ndarray) -> np.ndarray:
     """From each image the part of ``size`` at its own place; uniforms (N, 2)."""
     room = np.array(_room(images, size))
-    top, left = np.minimum((uniforms * (room + 1)).astype(np.int64), room).T  # rounding may reach room + 1
+    top, left = (uniforms * (room + 1)).astype(np.int64).T  # in float64, which never rounds up to room + 1
     windows = np.lib.stride_tricks.sliding_window_view(images, size, (2, 3))
     return windows[np.arange(len(images)), :, top, left]
 

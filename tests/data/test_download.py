@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -241,9 +242,11 @@ def test_silence_times_out(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     go = threading.Event()
     url = server.serve("/f", lambda handler: go.wait(30))
+    start = time.monotonic()
     with pytest.raises(DownloadError, match="timed out"):
         fetch(FILE, [url], tmp_path)
     go.set()
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

@@ -44,7 +44,7 @@ def shifted(image, top, left, size, fill=0):
 
 
 def place(uniform, room):
-    return min(math.floor(uniform * (room + 1)), room)
+    return math.floor(float(uniform) * (room + 1))
 
 
 ALL = [
