@@ -1,6 +1,7 @@
 """Kernels compiled with Numba for float32 and float64 NumPy arrays: blocked, fused, threaded."""
 
 KERNELS = {
+    "matmul": "matmul",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
     "sum": "sum", "erf": "erf", "put_rows": "put",

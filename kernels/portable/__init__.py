@@ -1,6 +1,7 @@
 """Readable kernels on the array interface that NumPy and CuPy share. Their docstrings state every kernel's contract."""
 
 KERNELS = {
+    "matmul": "matmul",
     "sum": "sum", "erf": "erf", "put_rows": "put",
     "max_windows": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",

@@ -2,9 +2,8 @@
 
 import math
 
-import numpy as np
-
 from minidl.errors import DtypeError, ShapeError
+from minidl.kernels import kernel
 from minidl.op import Op
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.shape import Permute, reshape, squeeze, unsqueeze
@@ -21,10 +20,8 @@ def check_same_dtype(name: str, *tensors: Tensor) -> None:
 
 
 def product(x, y):
-    """x @ y for arrays of matrices; float16 is multiplied in float32, since NumPy has no fast product for it."""
-    if x.dtype.itemsize == 2 and x.dtype.kind == "f":
-        return (x.astype(np.float32) @ y.astype(np.float32)).astype(x.dtype)
-    return x @ y
+    """x @ y for arrays of matrices."""
+    return kernel("matmul", x)(x, y)
 
 
 def _transposed(x: Tensor) -> Tensor:
