@@ -1,5 +1,9 @@
 """Kernels compiled with Numba for float32 and float64 NumPy arrays: blocked, fused, threaded."""
 
+from minidl.kernels.cpu.memory import keep_freed_pages
+
+keep_freed_pages()
+
 KERNELS = {
     "matmul": "matmul",
     "im2col": "im2col", "col2im": "im2col",
