@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.harness import main
 from benchmarks.lenet import lenet5_relu
 
@@ -19,7 +21,7 @@ def measure(framework: str) -> dict[str, float]:
     library = importlib.import_module(framework)
     nn, optim = (importlib.import_module(f"{framework}.{part}") for part in ("nn", "optim"))
     train = MNIST(train=True)
-    images, labels = train.arrays()
+    images, labels = train.batch(np.arange(len(train)), 0, 0)
     model = lenet5_relu(nn)
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     loss_function = nn.CrossEntropyLoss()
