@@ -16,7 +16,8 @@ COMMANDS = [line.split("#")[0].strip() for kind, body in BLOCKS if not kind for 
 
 def run(arguments: list[str], folder: Path, data: Path | None = None) -> str:
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"MINIDL_DATA": str(data)} if data else {})
-    result = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True,
+                            timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

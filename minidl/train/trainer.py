@@ -30,7 +30,7 @@ class Trainer:
 
     ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped once a batch, ``classes`` are names for the
     pictures. Everything that a continued run needs is in the checkpoint, which is written before the first epoch and after
-    each: weights, state of optimizer and schedule, metrics so far, the random state and the seed of the order.
+    each: weights, state of optimizer, schedule and loader, the random state, and the metrics so far.
 
     >>> import tempfile
     >>> from minidl import nn, optim
@@ -83,7 +83,8 @@ class Trainer:
             if self.schedule is not None:
                 self.schedule.load_state_dict(state["schedule"])
             random.set_rng_state(state["rng"])
-            self.train.seed, self.epoch, self.history = state["seed"], state["epoch"], state["history"]
+            self.train.load_state_dict(state["loader"])
+            self.epoch, self.history = state["epoch"], state["history"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = error if isinstance(error, CheckpointError) else f"it is incomplete or of another kind ({error!r})"
             raise CheckpointError(f"{self.run.path}: the checkpoint does not fit: {reason}") from None
@@ -93,7 +94,6 @@ class Trainer:
 
     def _epoch(self, progress) -> dict:
         self.model.train()
-        self.train.set_epoch(self.epoch)
         progress.begin(self.epoch, len(self.train))
         total, correct, count, start = 0.0, 0, 0, time.perf_counter()
         for batch, (images, labels) in enumerate(self.train, 1):
@@ -129,7 +129,7 @@ class Trainer:
     def _try_out(self) -> None:
         """A few batches forward and backward, after which everything is as it was, bit for bit."""
         buffers = [(buffer, buffer.array.copy()) for buffer in self.model.buffers()]
-        state = random.get_rng_state()
+        drawn, handed_out = random.get_rng_state(), self.train.state_dict()
         self.model.train()
         for images, labels in islice(self.train, TRIED):
             self._forward(images, labels)[1].backward()
@@ -138,7 +138,8 @@ class Trainer:
         with no_grad():
             for buffer, array in buffers:
                 buffer.copy_(Tensor(array))
-        random.set_rng_state(state)
+        random.set_rng_state(drawn)
+        self.train.load_state_dict(handed_out)
 
     # What a run leaves
 
@@ -146,7 +147,7 @@ class Trainer:
         self.run.save_checkpoint({
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "rng": random.get_rng_state(), "seed": self.train.seed, "epoch": self.epoch, "history": self.history})
+            "rng": random.get_rng_state(), "loader": self.train.state_dict(), "epoch": self.epoch, "history": self.history})
 
     def _finish(self) -> None:
         """Weights, and pictures of what was learnt and what was not."""

@@ -6,7 +6,6 @@ import pytest
 from minidl.kernels import kernel, use_backend
 from minidl.kernels.cpu import matmul as cpu
 
-
 SHAPES = [((2, 3), (3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((1, 1), (1, 1))]
 
 

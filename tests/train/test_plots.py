@@ -1,0 +1,84 @@
+"""Pictures say what the numbers say."""
+
+import io
+
+import numpy as np
+import pytest
+
+from minidl.data import TensorDataset
+from minidl.train import plots
+
+
+def drawn(figure) -> bytes:
+    """The figure as PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    assert file.getvalue().startswith(b"\x89PNG")
+    return file.getvalue()
+
+
+def row(epoch, loss=0.5):
+    return {"epoch": epoch, "train_loss": loss, "train_accuracy": 0.5, "test_loss": 2 * loss, "test_accuracy": 0.25}
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 40])
+def test_curves(epochs):
+    figure = plots.curves([row(epoch, 1 / epoch) for epoch in range(1, epochs + 1)])
+    loss, accuracy = figure.axes
+    assert loss.get_yscale() == "log"
+    for axes, last in ((loss, (1 / epochs, 2 / epochs)), (accuracy, (50, 25))):
+        for line, value in zip(axes.get_lines(), last, strict=True):
+            assert line.get_xdata().tolist() == list(range(1, epochs + 1)) and line.get_ydata()[-1] == value
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["train  50.00 %", "test  25.00 %"]
+    drawn(figure)
+
+
+def test_curves_of_a_loss_of_zero():
+    """A logarithmic axis leaves out what is 0, without a warning."""
+    drawn(plots.curves([row(1), row(2, 0.0)]))
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 5, 5), (13, 3, 4, 2), (1, 2, 3, 3)])
+def test_filters(shape):
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    figure = plots.filters(weight)
+    images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(images) == shape[0]
+    for image, kernel in zip(images, weight, strict=True):
+        expected = kernel.transpose(1, 2, 0) / np.abs(weight).max() / 2 + 0.5 if shape[1] == 3 else kernel.mean(0)
+        assert np.allclose(image, expected)
+    drawn(figure)
+    drawn(plots.filters(np.zeros(shape)))
+
+
+def test_confusion():
+    labels, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 2, 1, 1, 2])
+    axes = plots.confusion(labels, predicted, ["cat", "dog", "horse", "none"]).axes[0]
+    texts = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axes.texts}
+    assert {place: text for place, text in texts.items() if "%" not in text} == {
+        (0, 0): "2", (0, 2): "1", (1, 1): "1", (2, 1): "1", (2, 2): "1"}
+    assert [text.get_text() for text in axes.texts if "%" in text.get_text()] == ["66.7 %", "100.0 %", "50.0 %", "0.0 %"]
+    assert axes.get_title(loc="left") == "2 mistakes of 6: accuracy 66.67 %"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "horse", "none"]
+    drawn(axes.figure)
+
+
+def test_mistakes_most_confident_first():
+    images = np.arange(4 * 2 * 3, dtype=np.float32).reshape(4, 1, 2, 3)
+    dataset = TensorDataset(images, np.zeros(4, int))
+    probabilities = np.array([[0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.3, 0.7]])
+    figure = plots.mistakes(dataset, np.array([0, 0, 0, 1]), probabilities, ["a", "b"])
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["a → b  90 %", "a → b  80 %", ""]
+    shown = figure.axes[0].images[0].get_array()
+    assert np.allclose(shown, (images[2, 0] - images[2].min()) / 5)
+    drawn(figure)
+
+
+def test_more_mistakes_than_room_and_none():
+    dataset = TensorDataset(np.ones((40, 3, 2, 2), np.float32), np.zeros(40, int))
+    certain = np.tile([0.0, 1.0], (40, 1))
+    figure = plots.mistakes(dataset, np.zeros(40, int), certain, ["shirt", "coat"])
+    assert len([axes for axes in figure.axes if axes.images]) == plots.MOST_MISTAKES
+    assert figure.axes[0].get_title() == "shirt\n→ coat  100 %"
+    drawn(figure)
+    assert plots.mistakes(dataset, np.ones(40, int), certain, ["a", "b"]).get_suptitle() == "no mistakes"
