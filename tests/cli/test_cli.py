@@ -239,7 +239,8 @@ def test_data_list(capsys):
 
 def command(*arguments, **options):
     environment = {**__import__("os").environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "minidl", *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen([sys.executable, "-m", "minidl", *arguments], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 def wait_for(path, seconds=60):
