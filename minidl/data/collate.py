@@ -55,11 +55,11 @@ def fetch(dataset, collate_fn: Callable | None, indices: np.ndarray, seed: int, 
     An error on the way has a note that says which samples were read.
     """
     if collate_fn is None and hasattr(dataset, "batch"):
-        with _reading(f"samples {np.array2string(indices, threshold=16, separator=', ')}", dataset):
+        with _reading(dataset, indices):
             return tensors(dataset.batch(indices, seed, epoch))
     samples = []
     for index in indices.tolist():
-        with _reading(f"sample {index}", dataset):
+        with _reading(dataset, index):
             if hasattr(dataset, "sample"):
                 samples.append(dataset.sample(index, derive(seed, epoch, index)))
             else:
@@ -68,10 +68,12 @@ def fetch(dataset, collate_fn: Callable | None, indices: np.ndarray, seed: int, 
 
 
 @contextlib.contextmanager
-def _reading(what: str, dataset):
+def _reading(dataset, which: int | np.ndarray):
+    """Errors get a note that says what was read; it is written only then, since it costs more than a batch from memory."""
     try:
         yield
     except Exception as error:
+        what = f"sample {which}" if isinstance(which, int) else f"samples {np.array2string(which, threshold=16, separator=', ')}"
         error.add_note(f"while reading {what} of {type(dataset).__name__}")
         raise
 
