@@ -1,8 +1,10 @@
 """Gradients and parameters of whole models."""
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from minidl import random
 from minidl.errors import GraphError, ShapeError
 from minidl.ops.join import cat, stack
 from minidl.tape import no_grad
@@ -81,3 +83,28 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     with no_grad():
         for p, part in zip(parameters, vec.split([p.numel() for p in parameters]), strict=True):
             p.copy_(part.reshape(p.shape))
+
+
+@contextlib.contextmanager
+def preserved(model) -> Iterator[None]:
+    """Whatever runs inside, the modes and buffers of ``model`` and the default generator are then what they were, bit for bit.
+
+    >>> import minidl
+    >>> norm = minidl.nn.BatchNorm1d(2)
+    >>> with preserved(norm):
+    ...     _ = norm(minidl.randn(4, 2) + 7.0)
+    >>> norm.running_mean
+    tensor([0., 0.])
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    state = random.get_rng_state()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        random.set_rng_state(state)

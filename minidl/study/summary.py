@@ -3,8 +3,11 @@
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
 from minidl import nn
 from minidl.kernels.shapes import pair
+from minidl.nn.utils import preserved
 from minidl.op import FusedOp
 from minidl.ops.create import zeros
 from minidl.tape import enable_grad
@@ -27,7 +30,8 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...]) -> list[Row]:
     """One row for each layer without children, in the order they run, for an input of shape (N, C, H, W).
 
     Multiply-adds are those of convolutions and linear layers, biases not counted. Bytes kept are those of arrays that the
-    layer's ops save for backward, parameters aside. The receptive field follows the layers as a chain.
+    layer's ops save for backward in training, parameters aside, each counted where it is first saved. The receptive field
+    follows the layers as a chain. The model is left as it was.
 
     >>> from minidl.models import LeNet5
     >>> rows = summarize(LeNet5(), (1, 1, 28, 28))
@@ -36,7 +40,7 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...]) -> list[Row]:
     """
     rows: list[Row] = []
     names = {module: name for name, module in model.named_modules()}
-    known = {id(p.array) for p in model.parameters()}
+    known = {id(_owner(p.array)) for p in model.parameters()}
     field, jump = 1, 1
 
     def record(module, inputs, output):
@@ -47,12 +51,10 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...]) -> list[Row]:
                         _multiply_adds(module, output), _saved_bytes(output, inputs, known), field))
 
     handles = [m.register_forward_hook(record) for m in model.modules() if not list(m.children())]
-    was_training = model.training
     try:
-        with enable_grad():
+        with preserved(model), enable_grad():
             model.train()(zeros(*input_shape, requires_grad=True))
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return rows
@@ -77,19 +79,27 @@ def _receptive_field(module, field: int, jump: int):
 
 
 def _saved_bytes(output: Tensor, inputs, known: set[int]) -> int:
-    """Bytes of arrays that the ops between inputs and output save, each buffer once and parameters not at all."""
-    edge = {x.op for x in inputs if isinstance(x, Tensor) and x.op is not None}
-    stack, seen, total = [output.op], set(), 0
+    """Bytes of the buffers that the ops between inputs and output save; ``known`` ones are not counted, new ones join them."""
+    edge = {x.op for x in inputs if x.op is not None}
+    stack, seen, total = [output.op], set(edge), 0
     while stack:
         op = stack.pop()
-        if op is None or op in seen or op in edge or isinstance(op, Tensor):
+        if op is None or op in seen or isinstance(op, Tensor):  # an edge ends at an op, or at a leaf
             continue
         seen.add(op)
-        kept = list(op._saved or ()) + list((op.inputs if isinstance(op, FusedOp) else None) or ())
-        for entry in kept:
-            array = entry[1] if isinstance(entry, tuple) else None if entry is None else entry.array
-            if array is not None and id(array) not in known:
-                known.add(id(array))
-                total += array.nbytes
-        stack += [target for target, _ in filter(None, op.edges)]
+        entries = [*(op._saved or ()), *((op.inputs or ()) if isinstance(op, FusedOp) else ())]
+        arrays = [entry[1] if isinstance(entry, tuple) else entry.array  # a saved output is (index, array)
+                  for entry in entries if entry is not None]
+        for buffer in map(_owner, arrays):
+            if id(buffer) not in known:
+                known.add(id(buffer))
+                total += buffer.nbytes
+        stack += [edge[0] for edge in op.edges if edge is not None]
     return total
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    """The array that holds the memory of a view."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl import random
 from minidl.errors import CheckpointError, DataError, MinidlError, require
+from minidl.nn.utils import preserved
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.ops.softmax import softmax
 from minidl.tape import no_grad
@@ -128,17 +129,13 @@ class Trainer:
 
     def _try_out(self) -> None:
         """A few batches forward and backward, after which everything is as it was, bit for bit."""
-        buffers = [(buffer, buffer.array.copy()) for buffer in self.model.buffers()]
-        drawn, handed_out = random.get_rng_state(), self.train.state_dict()
-        self.model.train()
-        for images, labels in islice(self.train, TRIED):
-            self._forward(images, labels)[1].backward()
-        evaluate(self.model, islice(self.test, TRIED), self.loss, self.device)
+        handed_out = self.train.state_dict()
+        with preserved(self.model):
+            self.model.train()
+            for images, labels in islice(self.train, TRIED):
+                self._forward(images, labels)[1].backward()
+            evaluate(self.model, islice(self.test, TRIED), self.loss, self.device)
         self.optimizer.zero_grad()
-        with no_grad():
-            for buffer, array in buffers:
-                buffer.copy_(Tensor(array))
-        random.set_rng_state(drawn)
         self.train.load_state_dict(handed_out)
 
     # What a run leaves
@@ -173,19 +170,14 @@ def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cp
     >>> sorted(found), found["probabilities"].shape
     (['accuracy', 'labels', 'loss', 'probabilities'], (360, 10))
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     total, all_labels, all_logits = 0.0, [], []
-    try:
-        with no_grad():
-            for images, labels in loader:
-                logits = model(images.to(device))
-                total += loss(logits, labels.to(device)).item() * len(labels)
-                all_labels.append(labels.array)
-                all_logits.append(logits.cpu().array)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with preserved(model), no_grad():
+        model.eval()
+        for images, labels in loader:
+            logits = model(images.to(device))
+            total += loss(logits, labels.to(device)).item() * len(labels)
+            all_labels.append(labels.array)
+            all_logits.append(logits.cpu().array)
     if not all_labels:
         raise DataError("there is nothing to evaluate: the loader gave no batch")
     labels, probabilities = np.concatenate(all_labels), softmax(tensor(np.concatenate(all_logits)), 1).array

@@ -1,6 +1,5 @@
 """predict: pictures of any kind, from the shipped network or a run of one's own."""
 
-import os
 import struct
 import zlib
 
@@ -13,6 +12,7 @@ from minidl.cli.predict import prepare
 from minidl.data import MNIST, Digits, digits, pictures
 from minidl.errors import DataError
 from minidl.models import lenet5
+from tests.data.real import real_data
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -79,9 +79,7 @@ def test_a_run_of_ones_own(tmp_path, capsys):
 
 def test_reads_another_hand():
     """MNIST's writers are not those of the training images, and 85 % of theirs are read (78 % without equal strokes)."""
-    if not os.path.isdir(os.path.join(os.environ.get("MINIDL_DATA", ""), "mnist")):
-        pytest.skip("MINIDL_DATA names no folder with mnist")
-    test = MNIST(train=False)
+    test = MNIST(real_data("mnist"), train=False)
     images = [pictures.as_uci(pictures.find_ink(1 - image / np.float32(255))) for image in test.images[:1000, 0]]
     inputs = (digits.enlarge(np.stack(images), 28)[:, None] - np.float32(Digits.mean)) / np.float32(Digits.std)
     model = lenet5("digits").eval()
