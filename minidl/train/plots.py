@@ -11,20 +11,24 @@ MOST_MISTAKES = 24
 
 def curves(history: list[dict]):
     """Loss (logarithmic) and accuracy of training and test, epoch by epoch, with the last values in the legend."""
-    figure = _figure(9, 3.4)
+    figure = _figure(9, 3.4, layout=None)  # drawn after every epoch, and a layout engine would draw it twice
+    grid = figure.subplots(1, 2, gridspec_kw={"left": 0.06, "right": 0.985, "bottom": 0.14, "top": 0.92, "wspace": 0.12})
     epochs = [row["epoch"] for row in history]
-    for place, (what, title, factor, form) in enumerate((("loss", "loss", 1, "{:.4f}"),
-                                                         ("accuracy", "accuracy, %", 100, "{:.2f} %")), 1):
-        axes = figure.add_subplot(1, 2, place)
+    for axes, what, title, factor, form in ((grid[0], "loss", "loss", 1, "{:.4f}"),
+                                            (grid[1], "accuracy", "accuracy, %", 100, "{:.2f} %")):
         for part, colour in (("train", BLUE), ("test", ORANGE)):
             values = [factor * row[f"{part}_{what}"] for row in history]
             axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o", markersize=3 if len(epochs) < 30 else 0,
                       label=f"{part}  {form.format(values[-1])}")
         if what == "loss":
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(require("matplotlib.ticker", extra="train").LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.minorticks_off()
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel("epoch", fontsize=9)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, epochs[-1] + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.tick_params(labelsize=8, which="both")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -116,5 +120,5 @@ def mistakes(dataset, labels: np.ndarray, probabilities: np.ndarray, classes: li
     return figure
 
 
-def _figure(width: float, height: float):
-    return require("matplotlib.figure", extra="train").Figure(figsize=(width, height), layout="constrained")
+def _figure(width: float, height: float, layout: str | None = "constrained"):
+    return require("matplotlib.figure", extra="train").Figure(figsize=(width, height), layout=layout)
