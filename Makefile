@@ -11,8 +11,8 @@ PIP = pip --disable-pip-version-check install --quiet
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
 
-train: $(VENV)/.train  ## install, then train LeNet-5 on real handwritten digits and leave pictures in runs/digits
-	$(BIN)/minidl train lenet --data digits --out runs/digits
+train: $(VENV)/.train  ## install, then train LeNet-5 on real handwritten digits and leave pictures in a new folder under runs/
+	$(BIN)/minidl train lenet --data digits
 
 test: $(VENV)/.test  ## lint, then all tests and doctests
 	$(BIN)/ruff check .
