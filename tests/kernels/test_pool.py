@@ -83,6 +83,18 @@ def test_max(backend, geometry, seed):
         assert np.allclose(kernel("add_winners", g)(g, x.shape, winners), back)
 
 
+@pytest.mark.parametrize("kernel_size, stride, padding", [((2, 2), (2, 2), (0, 0)), ((3, 2), (2, 1), (1, 1)),
+                                                           ((2, 5), (3, 2), (0, 2))])
+def test_max_of_images_larger_than_a_tile(kernel_size, stride, padding):
+    x = np.random.default_rng(0).integers(-3, 3, (1, 2, 90, 67)).astype(np.float64)
+    x[0, 1, 50, 30:40] = np.nan
+    axes = zip(x.shape[2:], kernel_size, stride, padding, strict=True)
+    out = tuple(pool_output(*axis) for axis in axes)
+    values, winners = kernel("max_windows", x)(x, *windows(x.shape[2:], out, kernel_size, stride, padding))
+    expected, places = naive_max(x, kernel_size, stride, padding, (1, 1), out)
+    assert np.array_equal(values, expected, equal_nan=True) and np.array_equal(winners, places)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(geometries(), st.booleans(), st.integers(0, 2**16))
 @settings(deadline=None, derandomize=True, max_examples=150)
@@ -112,7 +124,8 @@ def test_adaptive_windows(size, out, backend):
     expected = [[x[:, :, a:b, c:d].max((2, 3)) for c, d in zip(columns.starts, columns.stops, strict=True)]
                 for a, b in zip(rows.starts, rows.stops, strict=True)]
     with use_backend(backend):
-        values, _ = kernel("max_windows", x)(x, rows, columns)
+        values, winners = kernel("max_windows", x)(x, rows, columns)
+    assert np.array_equal(np.take_along_axis(x.reshape(2, 1, -1), winners.reshape(2, 1, -1), 2), values.reshape(2, 1, -1))
     assert np.array_equal(values, np.moveaxis(np.array(expected), (0, 1), (2, 3)))
 
 
