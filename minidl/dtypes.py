@@ -15,7 +15,8 @@ int8, int16, int32, int64 = (np.dtype(t) for t in (np.int8, np.int16, np.int32, 
 float16, float32, float64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
 
 _default = [float32]
-_RANK = {"b": 0, "u": 1, "i": 1, "f": 2}
+_RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 2}
+FLOATING = "fc"  # kinds; complex numbers occur only in the complex steps of gradcheck, never in a tensor with a gradient
 _SUPPORTED = {t.name: t for t in (bool_, uint8, int8, int16, int32, int64, float16, float32, float64)}
 _ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64,
             bool: bool_, int: int64}
@@ -53,7 +54,7 @@ def as_dtype(dtype) -> np.dtype:
 
 
 def is_floating(dtype: np.dtype) -> bool:
-    return dtype.kind == "f"
+    return dtype.kind in FLOATING
 
 
 def default_for(kind: type) -> np.dtype:
@@ -69,8 +70,8 @@ def promote_types(a: np.dtype, b: np.dtype) -> np.dtype:
     """
     if a is b or a == b:
         return a
-    if (a.kind == "f") != (b.kind == "f"):
-        return a if a.kind == "f" else b
+    if is_floating(a) != is_floating(b):
+        return a if is_floating(a) else b
     return np.promote_types(a, b)
 
 

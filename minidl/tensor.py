@@ -108,7 +108,7 @@ class Tensor:
     def requires_grad(self, value: bool):
         if self.op is not None and not value:
             raise GraphError("only a leaf can stop requiring a gradient; use .detach() for the result of an op")
-        if value and not is_floating(self.array.dtype):
+        if value and self.array.dtype.kind != "f":
             raise DtypeError(f"only floating-point tensors can require a gradient, this one is {self.array.dtype}")
         self.tracked = bool(value)
 

@@ -12,9 +12,8 @@ def sum(x, axes, keepdims=False, divisor=1):
     where NumPy's own sum along a non-contiguous axis, term after term in float32, loses 1e-4. A divisor of 0 gives NaN or inf.
     """
     xp = namespace(x)
-    if x.dtype.kind != "f":
-        return xp.add.reduce(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
-    total = xp.asarray(xp.add.reduce(x, axis=axes, keepdims=keepdims, dtype=np.float64))
+    wide = np.float64 if x.dtype.kind == "f" else x.dtype
+    total = xp.asarray(xp.add.reduce(x, axis=axes, keepdims=keepdims, dtype=wide))
     if divisor != 1:
         total = total / divisor
     return total.astype(x.dtype)

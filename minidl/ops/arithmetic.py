@@ -1,7 +1,7 @@
 """Arithmetic of two operands, which broadcast; dtypes follow PyTorch. Each class states its function and derivative."""
 
 
-from minidl.dtypes import float64, get_default_dtype
+from minidl.dtypes import float64, get_default_dtype, is_floating
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.op import Add, Op
@@ -117,7 +117,7 @@ def div(input, other, *, rounding_mode=None) -> Tensor:
         return floor_divide(x, y)
     if rounding_mode == "trunc":
         return apply_broadcast(TruncDiv(), x, y)
-    if x.array.dtype.kind != "f":
+    if not is_floating(x.array.dtype):
         return cast(apply_broadcast(Div(), cast(x, float64), cast(y, float64)), get_default_dtype())
     return apply_broadcast(Div(), x, y)
 

@@ -5,7 +5,18 @@ from numbers import Number
 import numpy as np
 
 from minidl.device import Device
-from minidl.dtypes import as_dtype, float16, float32, float64, get_default_dtype, int32, int64, is_floating, result_type
+from minidl.dtypes import (
+    FLOATING,
+    as_dtype,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int32,
+    int64,
+    is_floating,
+    result_type,
+)
 from minidl.errors import DtypeError
 from minidl.kernels import namespace
 from minidl.op import Op
@@ -108,7 +119,7 @@ for _name, _dtype in {"half": float16, "float": float32, "double": float64, "int
 def as_floating(x) -> Tensor:
     """``x`` as a floating-point tensor: integers and bools become the default dtype."""
     x = astensor(x)
-    return x if x.array.dtype.kind == "f" else Cast(get_default_dtype())(x)
+    return x if x.array.dtype.kind in FLOATING else Cast(get_default_dtype())(x)
 
 
 def promoted(x, y) -> tuple[Tensor, Tensor]:
@@ -131,7 +142,7 @@ def _as(value, dtype, like) -> Tensor:
         return cast(value, dtype)
     if isinstance(value, Number):
         xp = namespace(like)
-        in_range = dtype.kind in "fb" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+        in_range = dtype.kind in "fcb" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
         return wrap(xp.asarray(value, dtype) if in_range else xp.asarray(value).astype(dtype))
     if not hasattr(value, "dtype"):
         raise DtypeError(f"expected a tensor or a number, got {type(value).__name__}")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minidl.dtypes import is_floating
 from minidl.errors import DtypeError
 from minidl.kernels import kernel, namespace
 from minidl.op import Op
@@ -54,7 +55,7 @@ def pow(input, exponent) -> Tensor:
     tensor([4., 9.])
     """
     if isinstance(input, Tensor) and isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
-        if input.array.dtype.kind == "f":
+        if is_floating(input.array.dtype):
             return PowScalar(exponent)(input)
         if isinstance(exponent, float):
             return PowScalar(exponent)(as_floating(input))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.dtypes import as_dtype, float32, int64
+from minidl.dtypes import as_dtype, float32, int64, is_floating
 from minidl.errors import ShapeError
 from minidl.kernels import kernel, namespace
 from minidl.op import Expand, Op
@@ -79,7 +79,7 @@ def sum(input, dim=None, keepdim=False, *, dtype=None) -> Tensor:
     tensor([4., 6.])
     """
     x = astensor(input)
-    dtype = as_dtype(dtype) if dtype is not None else x.dtype if x.dtype.kind == "f" else int64
+    dtype = as_dtype(dtype) if dtype is not None else x.dtype if is_floating(x.dtype) else int64
     return Sum(axes_of(x, dim), keepdim)(cast(x, dtype))
 
 
@@ -159,7 +159,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None) -> Tensor:
     tensor([6., 0., 0.])
     """
     x = astensor(input)
-    dtype = as_dtype(dtype) if dtype is not None else x.dtype if x.dtype.kind == "f" else int64
+    dtype = as_dtype(dtype) if dtype is not None else x.dtype if is_floating(x.dtype) else int64
     x = cast(x, dtype)
     if dim is None:
         y = Prod(0)(x.reshape(-1)).reshape(())
@@ -352,7 +352,7 @@ def cumsum(input, dim) -> Tensor:
     """
     x = astensor(input)
     axis = axis_of(x, dim)
-    x = x if x.dtype.kind == "f" else cast(x, int64)
+    x = x if is_floating(x.dtype) else cast(x, int64)
     return Cumsum(axis)(x) if x.ndim else x.clone()
 
 
@@ -389,7 +389,7 @@ def cumprod(input, dim) -> Tensor:
     """
     x = astensor(input)
     axis = axis_of(x, dim)
-    x = x if x.dtype.kind == "f" else cast(x, int64)
+    x = x if is_floating(x.dtype) else cast(x, int64)
     return Cumprod(axis)(x) if x.ndim else x.clone()
 
 
