@@ -29,7 +29,8 @@ parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of 
 bars: $(VENV)/.test  ## what takes longer still: trainings with accuracy bars, on data from MINIDL_DATA
 	$(BIN)/python -m pytest -m bars --override-ini addopts="--import-mode=importlib -ra -s" tests/bars
 
-bench: $(PARITY)/.parity  ## speed against PyTorch: tables and JSON in benchmarks/results
+bench: $(PARITY)/.parity  ## speed against PyTorch and MyGrad: tables and JSON in benchmarks/results
+	$(PARITY)/bin/$(PIP) -e ".[bench]"
 	$(PARITY)/bin/python -m benchmarks.run
 
 $(VENV)/bin/python:

@@ -1,12 +1,13 @@
 """Run the same measurement in minidl and in a peer, in separate processes, alternating, and report medians and ratios.
 
-A benchmark is a module with a function ``measure(framework) -> {name: seconds}``, where ``framework`` is "minidl" or "torch".
+A benchmark is a module with a function ``measure(framework) -> {name: seconds}``, where ``framework`` is "minidl" or a peer.
 Two frameworks in one process fight over threads and caches, and machines drift, so each round starts one fresh process for
 each framework, in turn, and ratios are taken between medians over the rounds. Peak memory is the process's own.
 """
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -48,7 +49,10 @@ def main(module: str, description: str, peers=("torch",), rounds=3) -> None:
         _work(module, options.worker, options.threads)
         return
     name = module.rsplit(".", 1)[-1]
-    runs = _alternate(module, ["minidl", *peers], options)
+    installed = [peer for peer in peers if importlib.util.find_spec(peer)]
+    for peer in set(peers) - set(installed):
+        print(f"{peer} is not installed, and left out")
+    runs = _alternate(module, ["minidl", *installed], options)
     report = _report(name, description, runs, options)
     _print(report)
     RESULTS.mkdir(exist_ok=True)
@@ -103,7 +107,7 @@ def _print(report) -> None:
     print(f"{'':{width}}" + "".join(f"{f:>14}" for f in frameworks) + "".join(f"{f + '/minidl':>16}" for f in frameworks[1:]))
     for row, values in report["rows"].items():
         times = "".join(f"{_readable(values['seconds'].get(f)):>14}" for f in frameworks)
-        print(f"{row:{width}}{times}" + "".join(f"{values['ratio'].get(f, float('nan')):>16.2f}" for f in frameworks[1:]))
+        print(f"{row:{width}}{times}" + "".join(f"{values['ratio'].get(f, '-'):>16}" for f in frameworks[1:]))
     print(f"{'peak memory':{width}}" + "".join(f"{report['peak_bytes'][f] / 2**20:>11.0f} MB" for f in frameworks))
 
 

@@ -11,11 +11,16 @@ BATCH = 64
 
 
 def measure(framework: str) -> dict[str, float]:
+    random = np.random.default_rng(0)
+    images, labels = random.standard_normal((BATCH, 1, 28, 28)).astype(np.float32), random.integers(0, 10, BATCH)
+    if framework == "mygrad":
+        from benchmarks.lenet_mygrad import LeNet5
+
+        model = LeNet5()
+        return {"training step, relu": seconds(lambda: model.step(images, labels))}
     library = importlib.import_module(framework)
     nn, optim = (importlib.import_module(f"{framework}.{part}") for part in ("nn", "optim"))
-    random = np.random.default_rng(0)
-    x = library.tensor(random.standard_normal((BATCH, 1, 28, 28)).astype(np.float32))
-    y = library.tensor(random.integers(0, 10, BATCH))
+    x, y = library.tensor(images), library.tensor(labels)
     times = {}
     for name, build in (("tanh", lenet5), ("relu", lenet5_relu)):
         model = build(nn)
@@ -37,4 +42,4 @@ def measure(framework: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main("benchmarks.lenet_step", __doc__)
+    main("benchmarks.lenet_step", __doc__, peers=("torch", "mygrad"))

@@ -101,6 +101,8 @@ def _resumed(options, given: dict):
         print(f"note: {change}; the last bits may differ from those of an uninterrupted run", file=sys.stderr)
     if config != old:
         folder.write_config(config)
+    if config["epochs"] != old["epochs"]:
+        print(f"note: the learning rate now falls to 0 over {config['epochs']} epochs, not {old['epochs']}", file=sys.stderr)
     return trainer, config["epochs"]
 
 
