@@ -33,13 +33,16 @@ COMPILED_DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.uint32))) 
 
 
 class Choice(NamedTuple):
-    """One decision of the registry: which room supplied a kernel, and why."""
+    """One decision of the registry: which room supplied a kernel, and why. ``array`` is what a kernel shows of its inside, as
+    the matrix of im2col.
+    """
 
     kernel: str
     backend: str
     reason: str
+    array: Any = None
 
-    def __str__(self):
+    def __repr__(self):
         return f"{self.kernel}: {self.backend} ({self.reason})"
 
 
@@ -105,10 +108,10 @@ def _load(backend: str, name: str) -> tuple[Callable | None, str]:
     return getattr(module, name), ""
 
 
-def note(name: str, backend: str, reason: str) -> None:
-    """A kernel tells ``explain`` what it chose inside, such as the algorithm of a convolution."""
+def note(name: str, backend: str, reason: str, array=None) -> None:
+    """A kernel tells ``explain`` what it chose inside, such as the algorithm of a convolution, or shows an array."""
     if _state.log is not None:
-        _state.log.append(Choice(name, backend, reason))
+        _state.log.append(Choice(name, backend, reason, array))
 
 
 class use_backend(contextlib.ContextDecorator):

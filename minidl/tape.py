@@ -94,7 +94,8 @@ def walk(outputs, grad_outputs, targets, retain_graph, create_graph) -> dict[Ten
     for output, gradient in zip(outputs, grad_outputs, strict=True):
         pending.add((output.op or output, output.index), _seed(output, gradient))
     found: dict[Tensor, Tensor] = {}
-    before, mode.recording = mode.recording, create_graph
+    before = mode.recording, mode.walking
+    mode.recording, mode.walking = create_graph, True
     try:
         while pending.queue:
             op, gys = pending.youngest()
@@ -110,7 +111,7 @@ def walk(outputs, grad_outputs, targets, retain_graph, create_graph) -> dict[Ten
             if leading is None or leaf in leading:
                 found[leaf] = _run_hooks(leaf.hooks, gradient) if leaf.hooks else gradient
     finally:
-        mode.recording = before
+        mode.recording, mode.walking = before
     return found
 
 
@@ -244,7 +245,7 @@ def _deposit(found, given) -> None:
     for leaf, gradient in found.items():
         if leaf.grad is None:
             if gradient.array.base is not None or id(gradient.array) in taken:
-                gradient = gradient.clone()
+                gradient = gradient.clone() if gradient.tracked else wrap(gradient.array.copy())
             taken.add(id(gradient.array))
             gradient.owned = False
             leaf.grad = gradient

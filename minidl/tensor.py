@@ -27,6 +27,7 @@ clock = itertools.count(1)  # births of ops and stamps of writes come from one c
 class _Mode(threading.local):
     recording = True
     anomaly = False
+    walking = False  # inside a backward pass
 
 
 mode = _Mode()

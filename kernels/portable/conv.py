@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from minidl.kernels import namespace
+from minidl.kernels import namespace, note
 from minidl.kernels.portable.im2col import col2im, im2col
 from minidl.kernels.shapes import windows
 
@@ -82,4 +82,5 @@ def _columns(x, kernel_size, geometry):
     oh, ow = windows(x.shape[2:], kernel_size, geometry)
     rows = c * kernel_size[0] * kernel_size[1]
     cols = im2col(_wide(x), (n, rows, oh * ow), kernel_size, geometry)
+    note("im2col", "portable", "the windows of all images as columns of one matrix", cols)
     return cols.reshape(n, geometry.groups, rows // geometry.groups, oh * ow)

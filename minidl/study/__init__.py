@@ -1,3 +1,5 @@
-"""Looking inside models."""
+"""Looking inside models: what every layer costs, every op that ran, and where each number came from."""
 
+from minidl.study.explain import Explanation, Term
+from minidl.study.record import Call, OpRecord, Record, record
 from minidl.study.summary import Row, summarize

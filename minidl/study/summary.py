@@ -1,17 +1,13 @@
 """A model layer by layer: shapes, parameters, multiply-adds, bytes kept for backward, receptive field."""
 
-from math import prod
 from typing import NamedTuple
-
-import numpy as np
 
 from minidl import nn
 from minidl.kernels.shapes import pair
 from minidl.nn.utils import preserved
-from minidl.op import FusedOp
 from minidl.ops.create import zeros
+from minidl.study.record import record
 from minidl.tape import enable_grad
-from minidl.tensor import Tensor
 
 
 class Row(NamedTuple):
@@ -39,31 +35,18 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...]) -> list[Row]:
     (61706, 416520)
     """
     rows: list[Row] = []
-    names = {module: name for name, module in model.named_modules()}
-    known = {id(_owner(p.array)) for p in model.parameters()}
     field, jump = 1, 1
-
-    def record(module, inputs, output):
-        nonlocal field, jump
+    with preserved(model), enable_grad(), record(model) as seen:
+        model.train()(zeros(*input_shape, requires_grad=True))
+    for number, (path, module, shape) in enumerate(seen.calls):
+        if list(module.children()):
+            continue
+        ops = [entry for entry in seen if entry.call == number]
         if field is not None:
             field, jump = _receptive_field(module, field, jump)
-        rows.append(Row(names[module], type(module).__name__, tuple(output.shape), sum(p.numel() for p in module.parameters()),
-                        _multiply_adds(module, output), _saved_bytes(output, inputs, known), field))
-
-    handles = [m.register_forward_hook(record) for m in model.modules() if not list(m.children())]
-    try:
-        with preserved(model), enable_grad():
-            model.train()(zeros(*input_shape, requires_grad=True))
-    finally:
-        for handle in handles:
-            handle.remove()
+        rows.append(Row(path, type(module).__name__, shape, sum(p.numel() for p in module.parameters()),
+                        sum(op.multiply_adds for op in ops), sum(op.kept_bytes for op in ops), field))
     return rows
-
-
-def _multiply_adds(module, output: Tensor) -> int:
-    if isinstance(module, nn.Conv2d):
-        return output.numel() * prod(module.weight.shape[1:])
-    return output.numel() * module.in_features if isinstance(module, nn.Linear) else 0
 
 
 def _receptive_field(module, field: int, jump: int):
@@ -76,30 +59,3 @@ def _receptive_field(module, field: int, jump: int):
     stride = kernel if module.stride is None else pair(module.stride)[0]
     dilation = pair(getattr(module, "dilation", 1))[0]
     return field + (kernel - 1) * dilation * jump, jump * stride
-
-
-def _saved_bytes(output: Tensor, inputs, known: set[int]) -> int:
-    """Bytes of the buffers that the ops between inputs and output save; ``known`` ones are not counted, new ones join them."""
-    edge = {x.op for x in inputs if x.op is not None}
-    stack, seen, total = [output.op], set(edge), 0
-    while stack:
-        op = stack.pop()
-        if op is None or op in seen or isinstance(op, Tensor):  # an edge ends at an op, or at a leaf
-            continue
-        seen.add(op)
-        entries = [*(op._saved or ()), *((op.inputs or ()) if isinstance(op, FusedOp) else ())]
-        arrays = [entry[1] if isinstance(entry, tuple) else entry.array  # a saved output is (index, array)
-                  for entry in entries if entry is not None]
-        for buffer in map(_owner, arrays):
-            if id(buffer) not in known:
-                known.add(id(buffer))
-                total += buffer.nbytes
-        stack += [edge[0] for edge in op.edges if edge is not None]
-    return total
-
-
-def _owner(array: np.ndarray) -> np.ndarray:
-    """The array that holds the memory of a view."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
