@@ -269,7 +269,9 @@ def test_explain_tells_the_algorithm():
     assert "direct" in str(explain(run, ConvGeometry())[-1])
     assert "pointwise" in str(explain(run, ConvGeometry(), (1, 1))[-1])
     with use_backend("portable"):
-        assert [choice.backend for choice in explain(run, ConvGeometry())] == ["portable"]
+        chosen = explain(run, ConvGeometry())
+    assert [(c.kernel, c.backend) for c in chosen] == [("conv2d", "portable"), ("im2col", "portable")]
+    assert chosen[1].array.ndim == 3 and "array" not in str(chosen[1])
 
 
 # im2col and its adjoint
