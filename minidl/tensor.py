@@ -230,6 +230,11 @@ class Tensor:
             parts.append("requires_grad=True")
         return f"tensor({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        from minidl.study.display import tensor_html
+
+        return tensor_html(self)
+
     # A copy of a leaf is a leaf; the graph itself is never copied or stored.
 
     def __deepcopy__(self, memo):

@@ -331,6 +331,11 @@ class Module:
         body = "\n".join(([extra] if extra else []) + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
 
+    def _repr_html_(self) -> str:
+        from minidl.study.display import module_html
+
+        return module_html(self)
+
 
 _KINDS = {"_parameters": (Parameter, "an nn.Parameter"), "_buffers": (Tensor, "a Tensor"), "_modules": (Module, "an nn.Module")}
 

@@ -17,6 +17,7 @@ from minidl.errors import GraphError
 from minidl.kernels import Choice
 from minidl.op import Op
 from minidl.study.cost import kept_bytes, multiply_adds, owner
+from minidl.study.display import record_html
 from minidl.study.explain import Explanation, explain_gradient, explain_output
 from minidl.tensor import Tensor, mode
 
@@ -87,9 +88,10 @@ class OpRecord:
 
 
 class Record:
-    """What ``record`` yields: ``ops`` in the order they ran, and the ``calls`` of modules."""
+    """What ``record`` yields: ``ops`` of ``model`` in the order they ran, and the ``calls`` of its modules."""
 
     def __init__(self, model):
+        self.model = model
         self.ops: list[OpRecord] = []
         self.calls: list[Call] = []
         self._names = {module: name for name, module in model.named_modules()}
@@ -117,6 +119,9 @@ class Record:
         return "\n".join(map(str, self.ops))
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return record_html(self)
 
     # Called while recording
 

@@ -1,8 +1,9 @@
-"""Pictures of a run, as matplotlib figures: curves, filters, confusion matrix, worst mistakes."""
+"""Pictures of a run, as matplotlib figures: curves, confusion matrix, worst mistakes."""
 
 import numpy as np
 
 from minidl.errors import require
+from minidl.study.pictures import figure_of
 
 BLUE, ORANGE, INK, PALE = "#2b6cb0", "#dd6b20", "#1a202c", "#cbd5e0"
 TILES_IN_A_ROW = 8
@@ -11,7 +12,7 @@ MOST_MISTAKES = 24
 
 def curves(history: list[dict]):
     """Loss (logarithmic) and accuracy of training and test, epoch by epoch, with the last values in the legend."""
-    figure = _figure(9, 3.4, layout=None)  # drawn after every epoch, and a layout engine would draw it twice
+    figure = figure_of(9, 3.4, layout=None)  # drawn after every epoch, and a layout engine would draw it twice
     grid = figure.subplots(1, 2, gridspec_kw={"left": 0.06, "right": 0.985, "bottom": 0.14, "top": 0.92, "wspace": 0.12})
     epochs = [row["epoch"] for row in history]
     for axes, what, title, factor, form in ((grid[0], "loss", "loss", 1, "{:.4f}"),
@@ -36,27 +37,6 @@ def curves(history: list[dict]):
     return figure
 
 
-def filters(weight: np.ndarray):
-    """First-layer filters (O, C, KH, KW): three channels as colours, others as their mean, red above and blue below 0."""
-    count, channels = weight.shape[:2]
-    columns = min(count, 12)
-    rows = -(-count // columns)
-    figure = _figure(0.85 * columns + 0.9, 0.85 * rows + 0.6)
-    figure.suptitle(f"{count} first-layer filters of {weight.shape[2]}x{weight.shape[3]}", fontsize=10)
-    limit = float(np.abs(weight if channels == 3 else weight.mean(1)).max()) or 1.0
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, kernel in zip(grid.flat, weight, strict=False):
-        if channels == 3:
-            axes.imshow((kernel / limit / 2 + 0.5).transpose(1, 2, 0))
-        else:
-            image = axes.imshow(kernel.mean(0), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    if channels != 3:
-        figure.colorbar(image, ax=grid, fraction=0.02, pad=0.02).ax.tick_params(labelsize=7, length=2)
-    return figure
-
-
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]):
     """How many samples of each class (rows) were taken for which (columns): hits in blue, mistakes in orange.
 
@@ -73,7 +53,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]):
     colours[wrong == 0] = 1
     colours[np.diag_indices(n)] = colormaps["Blues"](0.15 + 0.7 * recall)
 
-    figure = _figure(1.9 + 0.46 * n, 1.2 + 0.46 * n)
+    figure = figure_of(1.9 + 0.46 * n, 1.2 + 0.46 * n)
     axes = figure.add_subplot()
     axes.imshow(colours)
     for i, j in np.argwhere(counts):
@@ -101,7 +81,7 @@ def mistakes(dataset, labels: np.ndarray, probabilities: np.ndarray, classes: li
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MOST_MISTAKES]
     rows = max(1, -(-len(wrong) // TILES_IN_A_ROW))
-    figure = _figure(1.15 * TILES_IN_A_ROW, 1.36 * rows + 0.4)
+    figure = figure_of(1.15 * TILES_IN_A_ROW, 1.36 * rows + 0.4)
     figure.suptitle("the most confident mistakes: true class \N{RIGHTWARDS ARROW} predicted class and its probability"
                     if len(wrong) else "no mistakes", fontsize=10)
     grid = figure.subplots(rows, TILES_IN_A_ROW, squeeze=False)
@@ -118,7 +98,3 @@ def mistakes(dataset, labels: np.ndarray, probabilities: np.ndarray, classes: li
         axes.set_yticks([])
         axes.spines[:].set(color=PALE, linewidth=0.6)
     return figure
-
-
-def _figure(width: float, height: float, layout: str | None = "constrained"):
-    return require("matplotlib.figure", extra="train").Figure(figsize=(width, height), layout=layout)

@@ -13,6 +13,7 @@ from minidl.errors import CheckpointError, DataError, MinidlError, require
 from minidl.nn.utils import preserved
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.ops.softmax import softmax
+from minidl.study import pictures
 from minidl.tape import no_grad
 from minidl.tensor import Tensor, tensor
 from minidl.train import plots
@@ -151,7 +152,7 @@ class Trainer:
         self.run.save_weights(self.model.state_dict())
         first = next((p for p in self.model.parameters() if p.ndim == 4), None)
         if first is not None:
-            self.run.picture("filters.png", plots.filters(first.detach().cpu().array))
+            self.run.picture("filters.png", pictures.filters(first.detach().cpu().array))
         tested = evaluate(self.model, self.test, self.loss, self.device)
         labels, probabilities = tested["labels"], tested["probabilities"]
         classes = self.classes or [str(number) for number in range(probabilities.shape[1])]

@@ -38,19 +38,6 @@ def test_curves_of_a_loss_of_zero():
     drawn(plots.curves([row(1), row(2, 0.0)]))
 
 
-@pytest.mark.parametrize("shape", [(6, 1, 5, 5), (13, 3, 4, 2), (1, 2, 3, 3)])
-def test_filters(shape):
-    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    figure = plots.filters(weight)
-    images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    assert len(images) == shape[0]
-    for image, kernel in zip(images, weight, strict=True):
-        expected = kernel.transpose(1, 2, 0) / np.abs(weight).max() / 2 + 0.5 if shape[1] == 3 else kernel.mean(0)
-        assert np.allclose(image, expected)
-    drawn(figure)
-    drawn(plots.filters(np.zeros(shape)))
-
-
 def test_confusion():
     labels, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 2, 1, 1, 2])
     axes = plots.confusion(labels, predicted, ["cat", "dog", "horse", "none"]).axes[0]
