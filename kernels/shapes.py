@@ -1,5 +1,6 @@
 """Output sizes, padding and pairs: the only place with size arithmetic."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +82,7 @@ class Windows(NamedTuple):
     step: int = 1
 
 
+@functools.lru_cache
 def pool_windows(size: int, windows: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Windows:
     """Where each of ``windows`` windows lies in an axis of ``size``.
 
@@ -93,6 +95,7 @@ def pool_windows(size: int, windows: int, kernel: int, stride: int, padding: int
     return Windows(starts + skipped * dilation, stops, dilation)
 
 
+@functools.lru_cache
 def adaptive_windows(size: int, windows: int) -> Windows:
     """Windows that share an axis out evenly: from floor(i size / windows) to ceil((i + 1) size / windows).
 

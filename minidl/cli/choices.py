@@ -1,11 +1,12 @@
 """Models and data sets by the names that users type."""
 
 import difflib
+import importlib
 from pathlib import Path
 
 from minidl.errors import CheckpointError, UsageError
 
-MODELS = ("lenet",)
+MODELS = {"lenet": "minidl.models.classify.lenet", "lenet-1998": "minidl.models.classify.lenet1998"}
 DATA = ("digits", "mnist", "fashion-mnist")
 
 
@@ -24,11 +25,16 @@ def one_of(value: str, known, what: str) -> str:
     raise UsageError(f"unknown {what} {value!r}; {hint}")
 
 
+def architecture(name: str):
+    """The module of a model: it has ``build(num_classes)``, ``RECIPES`` by data set, ``training(model, config, data, batches)``,
+    and ``input_coding`` if it reads images in a way of its own.
+    """
+    return importlib.import_module(MODELS[one_of(name, MODELS, "model")])
+
+
 def build(name: str, num_classes: int = 10):
     """A model, by its name on the command line."""
-    from minidl.models import LeNet5
-
-    return {"lenet": LeNet5}[one_of(name, MODELS, "model")](num_classes)
+    return architecture(name).build(num_classes)
 
 
 def data_class(name: str):
@@ -42,12 +48,15 @@ def data_class(name: str):
     return {"digits": Digits, "mnist": MNIST, "fashion-mnist": FashionMNIST}[one_of(name, DATA, "data set")]
 
 
-def data_set(name: str, train: bool, augment: bool = False):
-    """Images of 28x28 with their labels: a data set by name, or from the idx files in a folder."""
+def data_set(name: str, train: bool, augment: bool = False, model: str = "lenet"):
+    """Images of 28x28 with their labels, coded as a model reads them: a data set by name, or from the idx files in a folder."""
     cls = data_class(name)
     if name == "digits":
-        return cls(train=train, size=28, augment=augment)
-    return cls(root=None if name in DATA else name, train=train, augment=augment)
+        found = cls(train=train, size=28, augment=augment)
+    else:
+        found = cls(root=None if name in DATA else name, train=train, augment=augment)
+    found.transform = getattr(architecture(model), "input_coding", found.transform)
+    return found
 
 
 def trained(path) -> tuple:

@@ -21,7 +21,7 @@ def run(options) -> None:
 
     device = Device.parse(options.device)
     model, config = trained(options.path)
-    test = data_set(options.data or config["data"], train=False)
+    test = data_set(options.data or config["data"], train=False, model=config["model"])
     found = evaluate(model.to(device), DataLoader(test, 500), device=device)
     print(f"{len(test):,} images, loss {found['loss']:.4f}")
     print(f"test accuracy {100 * found['accuracy']:.2f} %")

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from minidl.cli.choices import DATA, MODELS, build, data_set, one_of
+from minidl.cli.choices import DATA, MODELS, architecture, build, data_set
 from minidl.errors import CheckpointError, UsageError
 
 RECIPES = "(default: the recipe's)"
@@ -46,7 +46,7 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    one_of(options.model, MODELS, "model")
+    architecture(options.model)
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
     trainer, epochs = _resumed(options, given) if options.resume else _started(options, given)
     try:
@@ -62,12 +62,15 @@ def run(options) -> None:
 
 def _started(options, given: dict):
     """Trainer and number of epochs of a new run: the recipe, with what the command line overrides."""
-    from minidl.models.classify.lenet import RECIPES
     from minidl.train import RunFolder
 
     chosen = DEFAULTS | given
-    recipe = RECIPES.get(chosen["data"], RECIPES["mnist"])
-    config = {"model": options.model, **dataclasses.asdict(recipe), **chosen}
+    recipes = architecture(options.model).RECIPES
+    recipe = dataclasses.asdict(recipes.get(chosen["data"], recipes["mnist"]))
+    foreign = [_flag(name) for name in given if name not in DEFAULTS | recipe]
+    if foreign:
+        raise UsageError(f"{options.model} has a recipe of its own, without {', '.join(foreign)}")
+    config = {"model": options.model, **recipe, **chosen}
     _check(config)
     name = f"{options.model}-{Path(config['data']).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(options.out or Path("runs") / name)
@@ -108,7 +111,10 @@ def _resumed(options, given: dict):
 
 def _check(config: dict) -> None:
     """Raise UsageError if an option is missing, of another kind, or out of range."""
+    needed = {"epochs", *DEFAULTS}
     for name, (kind, least, _) in OPTIONS.items():
+        if name not in config and name not in needed:
+            continue
         value = config.get(name)
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise UsageError(f"{_flag(name)} must be of type {kind.__name__}, got {value!r}")
@@ -119,23 +125,19 @@ def _check(config: dict) -> None:
 def _trainer(config: dict, folder):
     """Everything that a run consists of."""
     import minidl
-    from minidl import optim
     from minidl.data import DataLoader
     from minidl.device import Device
     from minidl.train import Trainer
 
     device = Device.parse(config["device"])
     minidl.manual_seed(config["seed"])
-    train, test = data_set(config["data"], True, config["augment"]), data_set(config["data"], False)
-    loader = DataLoader(train, config["batch_size"], shuffle=True, num_workers=config["workers"], seed=config["seed"],
+    train = data_set(config["data"], True, config.get("augment", False), config["model"])
+    test = data_set(config["data"], False, model=config["model"])
+    loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
                         persistent_workers=True)
     model = build(config["model"], len(train.classes)).to(device)
-    optimizer = optim.SGD(model.parameters(), config["lr"], config["momentum"], weight_decay=config["weight_decay"])
-    steps = config["epochs"] * len(loader)
-    # Not CosineAnnealingLR, whose length is part of its state: when a resumed run gets more epochs, the cosine stretches.
-    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
-    return Trainer(model, optimizer, loader, DataLoader(test, 500), folder, schedule=schedule, classes=train.classes,
-                   device=device)
+    pieces = architecture(config["model"]).training(model, config, train, len(loader))
+    return Trainer(model, train=loader, test=DataLoader(test, 500), run=folder, classes=train.classes, device=device, **pieces)
 
 
 def _flag(name: str) -> str:

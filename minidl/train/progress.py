@@ -1,5 +1,7 @@
 """What a person sees while a model trains: a line for each epoch, and on a terminal a live bar under them."""
 
+import time
+
 from minidl.errors import require
 
 HEADER = "  epoch    train loss   accuracy    test loss   accuracy    images/s"
@@ -64,7 +66,7 @@ class Bar(Lines):
             rich.TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2f} %"),
             rich.TextColumn("{task.fields[rate]:,.0f} images/s"), rich.TimeRemainingColumn(), rich.TextColumn("left"),
             console=self.console, transient=True, expand=True)
-        self.task = None
+        self.task, self.waiting, self.due = None, 0, 0.0
 
     def __enter__(self):
         self.progress.start()
@@ -81,7 +83,10 @@ class Bar(Lines):
         self.progress.update(self.task, description=f"epoch {epoch + 1}/{self.epochs}")
 
     def advance(self, loss, accuracy, rate):
-        self.progress.update(self.task, advance=1, loss=loss, accuracy=100 * accuracy, rate=rate)
+        self.waiting += 1
+        if time.monotonic() >= self.due:  # batches of one image come faster than a bar need move
+            self.progress.update(self.task, advance=self.waiting, loss=loss, accuracy=100 * accuracy, rate=rate)
+            self.waiting, self.due = 0, time.monotonic() + 0.1
 
     def _print(self, text):
         self.console.print(text, markup=False)

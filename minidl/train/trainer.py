@@ -30,9 +30,10 @@ class DivergedError(MinidlError, ArithmeticError):
 class Trainer:
     """Trains a classifier and leaves a run folder.
 
-    ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped once a batch, ``classes`` are names for the
-    pictures. Everything that a continued run needs is in the checkpoint, which is written before the first epoch and after
-    each: weights, state of optimizer, schedule and loader, the random state, and the metrics so far.
+    ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped once a batch, ``before_epoch(epoch)`` is
+    called before each epoch, counted from 0, ``classes`` are names for the pictures. Everything that a continued run needs is in
+    the checkpoint, which is written before the first epoch and after each: weights, state of optimizer, schedule and loader, the
+    random state, and the metrics so far.
 
     >>> import tempfile
     >>> from minidl import nn, optim
@@ -48,9 +49,9 @@ class Trainer:
     """
 
     def __init__(self, model, optimizer, train, test, run: RunFolder, *, schedule=None, loss: Callable = cross_entropy,
-                 classes: list[str] | None = None, device="cpu"):
+                 before_epoch: Callable[[int], None] | None = None, classes: list[str] | None = None, device="cpu"):
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
-        self.train, self.test, self.run, self.device = train, test, run, device
+        self.train, self.test, self.run, self.device, self.before_epoch = train, test, run, device, before_epoch
         self.classes = classes
         self.epoch, self.history = 0, []
 
@@ -95,6 +96,8 @@ class Trainer:
     # An epoch
 
     def _epoch(self, progress) -> dict:
+        if self.before_epoch is not None:
+            self.before_epoch(self.epoch)
         self.model.train()
         progress.begin(self.epoch, len(self.train))
         total, correct, count, start = 0.0, 0, 0, time.perf_counter()

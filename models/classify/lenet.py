@@ -9,10 +9,11 @@ coefficient and bias of the paper's subsampling; a linear output with softmax cr
 61,706 parameters, 416,520 multiply-adds an image.
 """
 
+import math
 from dataclasses import dataclass
 from importlib import resources
 
-from minidl import nn
+from minidl import nn, optim
 from minidl.io import load
 
 
@@ -58,6 +59,20 @@ RECIPES = {
     "mnist": Recipe(epochs=10, batch_size=64, lr=0.03),
     "fashion-mnist": Recipe(epochs=15, batch_size=64, lr=0.03, augment=False),
 }
+
+
+def build(num_classes: int = 10) -> LeNet5:
+    """The network for images of so many classes."""
+    return LeNet5(num_classes)
+
+
+def training(model: LeNet5, config: dict, data, batches: int) -> dict:
+    """What a ``Trainer`` needs besides model and data: optimizer and schedule, for ``batches`` steps an epoch."""
+    optimizer = optim.SGD(model.parameters(), config["lr"], config["momentum"], weight_decay=config["weight_decay"])
+    steps = config["epochs"] * batches
+    # Not CosineAnnealingLR, whose length is part of its state: when a resumed run gets more epochs, the cosine stretches.
+    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+    return {"optimizer": optimizer, "schedule": schedule}
 
 
 def lenet5(weights: str | None = None, num_classes: int = 10) -> LeNet5:
