@@ -1,18 +1,19 @@
-"""The command line: ``minidl train|eval|predict|summary|info|data``."""
+"""The command line: ``minidl COMMAND``."""
 
 import argparse
 import difflib
 import os
 import sys
 
-from minidl.cli import data, evaluate, info, predict, summary, train
+from minidl.cli import data, evaluate, gradcheck, info, predict, summary, train
 from minidl.errors import MinidlError
 
-COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "summary": summary, "info": info, "data": data}
+COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "summary": summary, "gradcheck": gradcheck,
+            "info": info, "data": data}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns 0, 2 for a mistake that the user can mend, 130 for Ctrl-C.
+    """Run a command; returns 0, 1 if what was checked failed, 2 for a mistake that the user can mend, 130 for Ctrl-C.
 
     >>> main(["summary", "--help"])  # doctest: +ELLIPSIS
     usage: minidl summary [-h] ...
@@ -20,9 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         options = _options(sys.argv[1:] if arguments is None else arguments)
-        COMMANDS[options.command].run(options)
+        code = COMMANDS[options.command].run(options)
         sys.stdout.flush()
-        return 0
+        return code or 0
     except SystemExit as end:  # from argparse: --help, --version, or a wrong option
         return end.code or 0
     except MinidlError as error:
@@ -40,7 +41,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     """The command and its options; each command has a parser of its own."""
     import minidl
 
-    commands = "\n".join(f"  {name:8} {module.__doc__.splitlines()[0]}" for name, module in COMMANDS.items())
+    commands = "\n".join(f"  {name:9} {module.__doc__.splitlines()[0]}" for name, module in COMMANDS.items())
     top = Parser("minidl", "Train and study the networks of a computer-vision lecture.",
                  f"commands:\n{commands}\n\nexamples:\n  minidl train lenet\n  minidl predict digit.png\n  minidl train --help")
     top.add_argument("--version", action="version", version=f"minidl {minidl.__version__}")
