@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from minidl.cli.choices import one_of
+from minidl.cli.summary import print_table
 from minidl.errors import UsageError
 
 HEADER = ("input", "shape", "wrong", "kinks")
@@ -106,8 +107,6 @@ def _print(title: str, report, names: list[str]) -> None:
     rows = [HEADER] + [(name, "x".join(map(str, shape)) or "scalar", str(sum(e.input == i for e in report.failures)),
                         str(sum(at == i for at, _ in report.kinks))) for i, (name, shape) in enumerate(zip(names, report.shapes,
                                                                                                        strict=True))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"{title}:")
-    for row in rows:
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows, 2)
     print(report)

@@ -26,10 +26,14 @@ def run(options) -> None:
     table = [(row.name, row.layer, _by(row.output), f"{row.parameters:,}", f"{row.multiply_adds:,}", f"{row.saved_bytes:,}",
               "-" if row.receptive_field is None else _by((row.receptive_field,) * 2)) for row in rows]
     sums = (f"{sum(getattr(row, name) for row in rows):,}" for name in ("parameters", "multiply_adds", "saved_bytes"))
-    table = [HEADER, *table, ("total", "", "", *sums, "")]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = [cell.ljust(width) if place < 3 else cell.rjust(width)
+    print_table([HEADER, *table, ("total", "", "", *sums, "")], 3)
+
+
+def print_table(rows: list[tuple[str, ...]], left: int) -> None:
+    """Columns as wide as they must be, the first ``left`` to the left and the others, numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) if place < left else cell.rjust(width)
                  for place, (cell, width) in enumerate(zip(row, widths, strict=True))]
         print("  ".join(cells).rstrip())
 

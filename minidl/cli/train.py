@@ -6,6 +6,8 @@ examples:
   minidl train lenet --data mnist --seed 1 --out runs/mnist-1
   minidl train lenet --data path/to/idx-files          images of 28x28 of your own, in MNIST's format
   minidl train lenet --resume runs/mnist-1             go on where a run stopped, to the same bits
+  minidl train lenet --overfit 20                      can it learn 20 images by heart?
+  minidl train lenet-1998 --data mnist                 as printed in 1998, one image at a time: half an hour
 """
 
 import argparse
@@ -14,6 +16,8 @@ import math
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from minidl.cli.choices import DATA, MODELS, architecture, build, data_set
 from minidl.errors import CheckpointError, UsageError
@@ -28,10 +32,13 @@ OPTIONS = {  # name: kind, least value, help
     "weight_decay": (float, 0, f"pull of the weights towards 0 {RECIPES}"),
     "augment": (bool, None, f"move the training images a little at random {RECIPES}"),
     "seed": (int, 0, "decides initial weights, order and augmentation (default: 0)"),
+    "overfit": (int, 0, "train and test on the first N training images only, plain: what works learns them by heart (default: 0, "
+                        "off)"),
     "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
     "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
 }
-DEFAULTS = {"data": "digits", "seed": 0, "workers": 0, "device": "cpu"}
+DEFAULTS = {"data": "digits", "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
+OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
 MAY_CHANGE = {"epochs", "workers", "device"}  # when a run goes on
 
 
@@ -41,6 +48,7 @@ def arguments(parser) -> None:
         how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
         parser.add_argument(_flag(name), help=text, **how)
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/MODEL-DATA-TIME)")
+    parser.add_argument("--dry-run", action="store_true", help="run two batches of each kind, say what would run, write nothing")
     parser.add_argument("--resume", metavar="RUN", help="continue a run with its own options, of which only "
                                                         f"{', '.join(map(_flag, sorted(MAY_CHANGE)))} may be given anew")
 
@@ -48,6 +56,11 @@ def arguments(parser) -> None:
 def run(options) -> None:
     architecture(options.model)
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    if options.dry_run:
+        if options.resume or options.out:
+            raise UsageError("--dry-run writes nothing: leave out --resume and --out")
+        _try_out(options, given)
+        return
     trainer, epochs = _resumed(options, given) if options.resume else _started(options, given)
     try:
         last = trainer.fit(epochs)
@@ -60,21 +73,38 @@ def run(options) -> None:
     print(f"test accuracy {100 * last['test_accuracy']:.2f} %")
 
 
-def _started(options, given: dict):
-    """Trainer and number of epochs of a new run: the recipe, with what the command line overrides."""
-    from minidl.train import RunFolder
+def _try_out(options, given: dict) -> None:
+    """What a run would start with, and nothing written."""
+    config = new_config(options.model, given)
+    trainer = trainer_of(config, None)
+    start = time.perf_counter()
+    trainer.try_out()
+    print(f"two training and two test batches ran in {time.perf_counter() - start:.1f} s; nothing was written")
+    print(", ".join(f"{name} {value}" for name, value in config.items()))
+    print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, {len(trainer.train):,} batches an epoch")
 
+
+def new_config(model: str, given: dict) -> dict:
+    """The configuration of a new run: the recipe, with what the command line overrides. Raises UsageError for odd options."""
     chosen = DEFAULTS | given
-    recipes = architecture(options.model).RECIPES
+    recipes = architecture(model).RECIPES
     recipe = dataclasses.asdict(recipes.get(chosen["data"], recipes["mnist"]))
     foreign = [_flag(name) for name in given if name not in DEFAULTS | recipe]
     if foreign:
-        raise UsageError(f"{options.model} has a recipe of its own, without {', '.join(foreign)}")
-    config = {"model": options.model, **recipe, **chosen}
+        raise UsageError(f"{model} has a recipe of its own, without {', '.join(foreign)}")
+    config = {"model": model, **recipe, **chosen}
     _check(config)
+    return config
+
+
+def _started(options, given: dict):
+    """Trainer and number of epochs of a new run."""
+    from minidl.train import RunFolder
+
+    config = new_config(options.model, given)
     name = f"{options.model}-{Path(config['data']).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(options.out or Path("runs") / name)
-    trainer = _trainer(config, folder)
+    trainer = trainer_of(config, folder)
     folder.create(config)
     return trainer, config["epochs"]
 
@@ -96,7 +126,7 @@ def _resumed(options, given: dict):
         raise CheckpointError(f"{folder.path / 'config.json'} was changed: {error}") from None
     config = old | given
     _check(config)
-    trainer = _trainer(config, folder)
+    trainer = trainer_of(config, folder)
     trainer.resume()
     if trainer.epoch > config["epochs"]:
         raise UsageError(f"{trainer.epoch} epochs are done already, more than --epochs {config['epochs']}")
@@ -122,22 +152,27 @@ def _check(config: dict) -> None:
             raise UsageError(f"{_flag(name)} must be a finite number of at least {least}, got {value}")
 
 
-def _trainer(config: dict, folder):
+def trainer_of(config: dict, folder):
     """Everything that a run consists of."""
     import minidl
-    from minidl.data import DataLoader
+    from minidl.data import DataLoader, Subset
     from minidl.device import Device
     from minidl.train import Trainer
 
     device = Device.parse(config["device"])
     minidl.manual_seed(config["seed"])
     train = data_set(config["data"], True, config.get("augment", False), config["model"])
+    classes = train.classes
     test = data_set(config["data"], False, model=config["model"])
+    if config.get("overfit"):
+        few = np.arange(min(config["overfit"], len(train)))
+        plain = data_set(config["data"], True, model=config["model"])
+        train, test = Subset(plain, np.resize(few, OVERFIT_STEPS * config.get("batch_size", 1))), Subset(plain, few)
     loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
                         persistent_workers=True)
-    model = build(config["model"], len(train.classes)).to(device)
+    model = build(config["model"], len(classes)).to(device)
     pieces = architecture(config["model"]).training(model, config, train, len(loader))
-    return Trainer(model, train=loader, test=DataLoader(test, 500), run=folder, classes=train.classes, device=device, **pieces)
+    return Trainer(model, train=loader, test=DataLoader(test, 500), run=folder, classes=classes, device=device, **pieces)
 
 
 def _flag(name: str) -> str:

@@ -37,6 +37,26 @@ def curves(history: list[dict]):
     return figure
 
 
+def overlay(histories: dict[str, list[dict]]):
+    """Test loss and accuracy of several runs in one picture, with the last values in the legend."""
+    figure = figure_of(9, 3.6)
+    for axes, what, title, factor in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("test loss", "test accuracy, %"), (1, 100),
+                                         strict=True):
+        for name, history in histories.items():
+            values = [factor * row[f"test_{what}"] for row in history]
+            axes.plot([row["epoch"] for row in history], values, linewidth=1.6, label=f"{name}  {values[-1]:.4g}")
+        if what == "loss":
+            axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]):
     """How many samples of each class (rows) were taken for which (columns): hits in blue, mistakes in orange.
 

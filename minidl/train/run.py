@@ -61,6 +61,18 @@ class RunFolder:
         """One line of JSON for each epoch."""
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
 
+    def metrics(self) -> list[dict]:
+        """The metrics of all finished epochs; raises CheckpointError if the file is damaged."""
+        path = self.path / "metrics.jsonl"
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+            for row in rows:
+                for name in ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds"):
+                    float(row[name])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error!r}") from None
+        return rows
+
     def save_checkpoint(self, state: dict) -> None:
         """Replace the checkpoint."""
         save(state, self.path / "checkpoint.safetensors")

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -17,6 +18,7 @@ from minidl.study import pictures
 from minidl.tape import no_grad
 from minidl.tensor import Tensor, tensor
 from minidl.train import plots
+from minidl.train.events import EventWriter
 from minidl.train.progress import progress_for
 from minidl.train.run import RunFolder
 
@@ -63,15 +65,16 @@ class Trainer:
         """
         require("matplotlib", extra="train")  # which is needed after the first epoch: say so before it
         if self.epoch == 0:
-            self._try_out()
+            self.try_out()
             self._save()
-        with progress_for(sys.stdout, epochs) as progress:
+        with progress_for(sys.stdout, epochs) as progress, closing(EventWriter(self.run.path)) as events:
             while self.epoch < epochs:
                 self.history.append(self._epoch(progress))
                 self.epoch += 1
                 self._save()
                 self.run.write_metrics(self.history)
                 self.run.picture("curves.png", plots.curves(self.history))
+                events.write(self.history[-1])
                 progress.end(self.history[-1])
         self._finish()
         return self.history[-1]
@@ -131,8 +134,8 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.step()
 
-    def _try_out(self) -> None:
-        """A few batches forward and backward, after which everything is as it was, bit for bit."""
+    def try_out(self) -> None:
+        """A few batches forward and backward, after which everything is as it was, bit for bit. ``fit`` does it by itself."""
         handed_out = self.train.state_dict()
         with preserved(self.model):
             self.model.train()
