@@ -19,7 +19,7 @@ their kernels is first used, so that ``import minidl`` never loads Numba.
 if __name__ == "kernels":
     raise ImportError("`kernels` is imported as `minidl.kernels`: write `from minidl import kernels`")
 
-import contextlib
+import functools
 import importlib
 import sys
 import threading
@@ -114,10 +114,10 @@ def note(name: str, backend: str, reason: str, array=None) -> None:
         _state.log.append(Choice(name, backend, reason, array))
 
 
-class use_backend(contextlib.ContextDecorator):
+class use_backend:
     """Take every kernel from one room: ``"portable"`` for study, ``None`` for the default choice by array type.
 
-    Acts at once, and ends with the ``with`` block if used as one.
+    Acts at once, and ends with the ``with`` block if used as one; as a decorator it acts during each call.
 
     >>> with use_backend("portable"):
     ...     x = np.ones((1, 1, 2, 2), np.float32)
@@ -128,11 +128,21 @@ class use_backend(contextlib.ContextDecorator):
     def __init__(self, backend: str | None):
         if backend is not None and backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}, or None")
-        self.previous = _state.forced
+        self.backend, self.previous = backend, _state.forced
         _state.forced = backend
 
     def __enter__(self):
         return self
+
+    def __call__(self, function):
+        _state.forced = self.previous
+
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            with use_backend(self.backend):
+                return function(*args, **kwargs)
+
+        return wrapped
 
     def __exit__(self, *_):
         _state.forced = self.previous

@@ -30,14 +30,14 @@ class detect_anomaly(contextlib.ContextDecorator):
     """
 
     def __enter__(self):
-        self._before, mode.anomaly = mode.anomaly, True
+        self._before, mode.anomaly = (*getattr(self, "_before", ()), mode.anomaly), True
 
     def __exit__(self, *_):
-        mode.anomaly = self._before
+        *self._before, mode.anomaly = self._before
 
 
 def check_forward(op, inputs, result) -> None:
-    """Called for every recorded op: remember the user's line, and raise if a NaN was born here."""
+    """Called for every op outside a backward pass: remember the user's line, and raise if a NaN was born here."""
     op.trace = _user_line()
     op.checksums = [_checksum(entry) for entry in op._saved or ()]
     outputs = result if isinstance(result, tuple) else (result,)

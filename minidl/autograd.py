@@ -32,11 +32,22 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     for i, x in enumerate(inputs):
         if not x.tracked:
             raise GraphError(f"input {i} of grad does not require a gradient")
-    found = gradients(outputs, inputs, grad_outputs, retain_graph, create_graph)
+    found = _apart(gradients(outputs, inputs, grad_outputs, retain_graph, create_graph), grad_outputs or ())
     if not allow_unused and any(g is None for g in found):
         unused = [i for i, g in enumerate(found) if g is None]
         raise GraphError(f"the outputs do not depend on input {unused[0]}: pass allow_unused=True to get None for it")
     return tuple(found)
+
+
+def _apart(found: list, given) -> list:
+    """The gradients, none of which shares memory with another or with what was given."""
+    taken = {id(g.array) for g in given if g is not None}
+    for i, g in enumerate(found):
+        if g is not None:
+            if id(g.array) in taken or g.array.base is not None:
+                found[i] = g.clone() if g.tracked else Tensor(g.array.copy())
+            taken.add(id(g.array))
+    return found
 
 
 def _listed(value) -> list:

@@ -111,7 +111,11 @@ class Op:
     def _plain(self, inputs):
         """Apply without recording."""
         out = self._forward(inputs)
-        return tuple(map(wrap, out)) if out.__class__ is tuple else wrap(out)
+        result = tuple(map(wrap, out)) if out.__class__ is tuple else wrap(out)
+        if mode.anomaly and not mode.walking:
+            self._saved = ()
+            anomaly.check_forward(self, inputs, result)
+        return result
 
     def _forward(self, inputs):
         """Forward on the inputs' arrays; calls with one and two arguments are spelled out, since `*` costs 0.3 us."""
@@ -209,6 +213,7 @@ class FusedOp(Op):
     def backward(self, *gys):
         if not mode.recording:
             return self.fast_backward(*gys)
+        self._unpack(self._saved)  # notices writes to what only the fast path reads
         # Inputs that depend on each other would give total derivatives: differentiate for aliases, one for each input.
         aliases = [Alias()(x) for x in self._unpack(self.inputs)]
         outputs = self.composite(*aliases)

@@ -57,6 +57,11 @@ class set_grad_enabled(_Recording):
     def __enter__(self):
         mode.recording = self.value
 
+    def __call__(self, function):
+        """As a decorator: nothing is switched now, but during each call."""
+        self.__exit__()
+        return (enable_grad if self.value else no_grad)()(function)
+
 
 def is_grad_enabled() -> bool:
     """Whether ops are recorded now."""

@@ -260,10 +260,7 @@ class Tensor:
         """
         if not self.tracked:
             raise GraphError("cannot register a hook on a tensor that does not require a gradient")
-        hooks = self._gradient_hooks()
-        handle = HookHandle(hooks)
-        hooks[handle] = hook
-        return handle
+        return HookHandle(self._gradient_hooks(), hook)
 
     def retain_grad(self) -> None:
         """Keep ``.grad`` of this tensor although it is not a leaf."""
@@ -279,7 +276,7 @@ class Tensor:
             keep.retains = True
             hooks = self._gradient_hooks()
             if not any(getattr(hook, "retains", False) for hook in hooks.values()):
-                hooks[HookHandle(hooks)] = keep
+                HookHandle(hooks, keep)
 
     def _gradient_hooks(self) -> dict:
         """Hooks of a leaf live on the tensor, those of an output on its op, keyed by the output's index."""
@@ -293,11 +290,14 @@ class Tensor:
 class HookHandle:
     """What registering a hook returns: ``remove()`` takes the hook away; as a context manager it does so at the end."""
 
-    def __init__(self, hooks: dict):
-        self.hooks = hooks
+    _numbers = itertools.count()
+
+    def __init__(self, hooks: dict, hook):
+        self.hooks, self.number = hooks, next(self._numbers)  # hooks are kept by number: by handle would be a cycle
+        hooks[self.number] = hook
 
     def remove(self):
-        self.hooks.pop(self, None)
+        self.hooks.pop(self.number, None)
 
     def __enter__(self):
         return self

@@ -435,3 +435,67 @@ def test_devices():
     assert str(x.device) == "cpu" and x.cpu() is x and x.to("cpu") is x
     with pytest.raises(minidl.errors.DeviceError, match="unknown device"):
         x.to(minidl.device.parse("tpu"))
+
+
+def test_hooks_make_no_cycles():
+    gc.collect()
+    gc.disable()
+    try:
+        class Watched:
+            pass
+
+        for register in (lambda x, hook: x.register_hook(hook), lambda x, hook: (x * 2).register_hook(hook),
+                         lambda x, hook: minidl.nn.Linear(1, 1).register_forward_hook(hook)):
+            watched = Watched()
+            alive = weakref.ref(watched)
+            handle = register(minidl.ones(2, requires_grad=True), lambda *_, held=watched: None)
+            del handle, watched
+            assert alive() is None
+        y = minidl.ones(2, requires_grad=True) * 2
+        y.retain_grad()
+        alive = weakref.ref(y)
+        del y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_switches_as_decorators():
+    x = minidl.ones(1, requires_grad=True)
+
+    @minidl.set_grad_enabled(False)
+    def off(depth=0):
+        return off(depth - 1) if depth else x * 2
+
+    assert minidl.is_grad_enabled()
+    for _ in range(2):
+        assert not off(2).requires_grad and minidl.is_grad_enabled()
+    with minidl.no_grad():
+        on = minidl.set_grad_enabled(True)(lambda: x * 2)
+        assert not minidl.is_grad_enabled() and on().requires_grad and not minidl.is_grad_enabled()
+
+    @minidl.use_backend("portable")
+    def studied(depth=0):
+        return studied(depth - 1) if depth else str(minidl.explain(lambda: (x + 1).sum())[0])
+
+    for _ in range(2):
+        assert "use_backend" in studied(1) and "use_backend" not in str(minidl.explain(lambda: (x + 1).sum())[0])
+
+    @minidl.autograd.detect_anomaly()
+    def watched(depth):
+        return watched(depth - 1) if depth else x * 2
+
+    watched(3)
+    (x.detach() - 2).sqrt()  # would raise if anomaly mode were still on
+
+
+def test_anomaly_names_the_op_on_plain_data_too():
+    with pytest.raises(AnomalyError, match="Sqrt made a NaN"), minidl.autograd.detect_anomaly():
+        minidl.tensor([-1.0]).sqrt()
+
+
+def test_gradients_never_share_memory():
+    a, b = minidl.ones(2, requires_grad=True), minidl.ones(2, requires_grad=True)
+    g = minidl.ones(2)
+    first, second = minidl.autograd.grad(a + b, [a, b], g)
+    assert not np.shares_memory(first.numpy(), second.numpy()) and not np.shares_memory(first.numpy(), g.numpy())

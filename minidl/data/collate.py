@@ -7,7 +7,7 @@ import numpy as np
 
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import namespace
-from minidl.random import derive
+from minidl.random import derive, seeded
 from minidl.tensor import Tensor
 
 
@@ -63,7 +63,8 @@ def fetch(dataset, collate_fn: Callable | None, indices: np.ndarray, seed: int, 
             if hasattr(dataset, "sample"):
                 samples.append(dataset.sample(index, derive(seed, epoch, index)))
             else:
-                samples.append(dataset[index])
+                with seeded(seed, epoch, index):
+                    samples.append(dataset[index])
     return (collate_fn or default_collate)(samples)
 
 

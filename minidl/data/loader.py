@@ -21,7 +21,8 @@ class DataLoader:
         sampler: an iterable of indices in place of all of them in order.
         batch_sampler: an iterable of lists of indices, in place of batch_size, shuffle, sampler and drop_last.
         num_workers: processes that make batches ahead of time, 0 for none. They change nothing in the result: order and
-            augmentation depend on the seed, the epoch and the index of a sample alone.
+            augmentation depend on the seed, the epoch and the index of a sample alone, and so does whatever a data set draws
+            from minidl's default generator.
         collate_fn: makes a batch from a list of samples, in place of ``default_collate``; what it returns comes out as it is.
         generator: draws the seed if there is none; by default minidl's own, so ``minidl.manual_seed`` is enough.
         prefetch_factor: batches under way in each worker.

@@ -280,11 +280,11 @@ class Module:
 
     def register_forward_pre_hook(self, hook) -> HookHandle:
         """Call ``hook(module, inputs)`` before forward; what it returns, if anything, replaces the inputs."""
-        return _hooked(self._forward_pre_hooks, hook)
+        return HookHandle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook) -> HookHandle:
         """Call ``hook(module, inputs, output)`` after forward; what it returns, if anything, replaces the output."""
-        return _hooked(self._forward_hooks, hook)
+        return HookHandle(self._forward_hooks, hook)
 
     def register_full_backward_hook(self, hook) -> HookHandle:
         """Call ``hook(module, grad_inputs, grad_outputs)`` when the gradients of all positional inputs are known.
@@ -292,7 +292,7 @@ class Module:
         Both are tuples with one entry for each input or output, None where it wants no gradient. If no input wants one, the
         hook is called when the gradients of the outputs are known. What it returns, if anything, replaces ``grad_inputs``.
         """
-        return _hooked(self._backward_hooks, hook)
+        return HookHandle(self._backward_hooks, hook)
 
     # State
 
@@ -338,9 +338,3 @@ class Module:
 
 
 _KINDS = {"_parameters": (Parameter, "an nn.Parameter"), "_buffers": (Tensor, "a Tensor"), "_modules": (Module, "an nn.Module")}
-
-
-def _hooked(table: dict, hook) -> HookHandle:
-    handle = HookHandle(table)
-    table[handle] = hook
-    return handle

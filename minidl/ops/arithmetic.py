@@ -117,8 +117,9 @@ def div(input, other, *, rounding_mode=None) -> Tensor:
         return floor_divide(x, y)
     if rounding_mode == "trunc":
         return apply_broadcast(TruncDiv(), x, y)
-    if not is_floating(x.array.dtype):
-        return cast(apply_broadcast(Div(), cast(x, float64), cast(y, float64)), get_default_dtype())
+    if not is_floating(x.array.dtype):  # in float64, where a negative number beside unsigned integers stays negative
+        x, y = (cast(astensor(v), float64) for v in (input, other))
+        return cast(apply_broadcast(Div(), x, y), get_default_dtype())
     return apply_broadcast(Div(), x, y)
 
 

@@ -90,14 +90,14 @@ class CrossEntropy(FusedOp):
 
     def forward(self, x):
         loss, log_total = kernel("cross_entropy", x)(self._rows(x), *self.arguments)
-        self.save(x, log_total)
+        self.save(x, log_total, self.labels.target, self.labels.weight)  # the last two so that writing to them is noticed
         if self.reduction == "none":
             return loss.reshape(self.labels.target.shape)
         self.divisor = self.labels.total if self.reduction == "mean" else 1
         return kernel("sum", loss)(loss, (0,), False, self.divisor)
 
     def fast_backward(self, gy):
-        x, log_total = (saved.array for saved in self.saved)
+        x, log_total = (saved.array for saved in self.saved[:2])
         if self.reduction == "none":
             gy = gy.array.reshape(-1)
         else:
@@ -178,7 +178,7 @@ def nll_loss(input, target, weight=None, *, ignore_index=-100, reduction="mean")
     return reduced(labels.picked(x), reduction, labels.total)
 
 
-def multi_margin_loss(input, target, *, p=1, margin=1.0, weight=None, reduction="mean") -> Tensor:
+def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, *, reduction="mean") -> Tensor:
     """sum over i != t of w_t max(0, margin - x_t + x_i)^p / C, for input (N, C) or (C,) and classes t.
 
     Raises ValueError unless ``p`` is 1 or 2; otherwise as ``cross_entropy``.

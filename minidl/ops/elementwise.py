@@ -60,7 +60,7 @@ def pow(input, exponent) -> Tensor:
         if isinstance(exponent, float):
             return PowScalar(exponent)(as_floating(input))
     x, y = promoted(input, exponent)
-    if x.array.dtype.kind in "iu" and bool((y.array < 0).any()):
+    if x.array.dtype.kind in "iu" and bool((np.asarray(getattr(exponent, "array", exponent)) < 0).any()):
         raise DtypeError("integers to negative powers are not integers: convert with .float() first")
     return apply_broadcast(Pow(), x, y)
 

@@ -1,6 +1,7 @@
 """Changes in place: of plain data, or under no_grad. Each counts as a write that a pending backward pass will notice."""
 
-from minidl.errors import GraphError, ShapeError
+from minidl.dtypes import is_floating
+from minidl.errors import DtypeError, GraphError, ShapeError
 from minidl.ops.arithmetic import add, div, mul, sub
 from minidl.ops.choose import clamp
 from minidl.ops.elementwise import pow
@@ -25,13 +26,7 @@ def _in_place(dunder, function):
             if self.tracked and self.op is None:
                 check_writable(self, dunder)
             return function(self, other)
-        result = function(self.detach(), other)
-        if result.shape != self.shape or (result.dtype.kind == "f" and self.dtype.kind != "f"):
-            raise ShapeError(f"a result of shape {result.shape} and dtype {result.dtype} does not fit in place into "
-                             f"{self.shape} {self.dtype}")
-        self.array[...] = result.array
-        written(self.array)
-        return self
+        return _store(self, function(self.detach(), other))
 
     augmented.__name__ = dunder
     augmented.__doc__ = f"In place: {function.__doc__}"
@@ -42,12 +37,21 @@ for _dunder, _function in {"__iadd__": add, "__isub__": sub, "__imul__": mul, "_
     _in_place(_dunder, _function)
 
 
+def _store(x: Tensor, result: Tensor) -> Tensor:
+    """Write a result into the memory of ``x``. Raises ShapeError for another shape, DtypeError where it would be rounded off."""
+    if result.shape != x.shape:
+        raise ShapeError(f"a result of shape {result.shape} does not fit in place into shape {x.shape}")
+    if is_floating(result.dtype) and not is_floating(x.dtype):
+        raise DtypeError(f"a result of dtype {result.dtype} does not fit in place into {x.dtype}: compute a new tensor")
+    x.array[...] = result.array
+    written(x.array)
+    return x
+
+
 def _written(name, function):
     def change(self, *args, **kwargs) -> Tensor:
         check_writable(self, name)
-        self.array[...] = function(self.detach(), *args, **kwargs).array
-        written(self.array)
-        return self
+        return _store(self, function(self.detach(), *args, **kwargs))
 
     change.__name__ = name
     change.__doc__ = f"In place (plain data, or under no_grad): {function.__doc__}"
@@ -77,7 +81,10 @@ def copy_(self, source) -> Tensor:
 def fill_(self, value) -> Tensor:
     """Set every element (plain data, or under no_grad)."""
     check_writable(self, "fill_")
-    self.array[...] = value
+    try:
+        self.array[...] = value
+    except OverflowError:
+        raise DtypeError(f"fill_: {value} is out of range for {self.dtype}") from None
     written(self.array)
     return self
 

@@ -199,7 +199,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="m
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-def hinge_embedding_loss(input, target, *, margin=1.0, reduction="mean") -> Tensor:
+def hinge_embedding_loss(input, target, margin=1.0, *, reduction="mean") -> Tensor:
     """x where the target is 1, max(0, margin - x) where it is -1: for distances x of like and unlike pairs.
 
     >>> import minidl

@@ -19,7 +19,7 @@ from minidl.tensor import Tensor, astensor, method, wrap
 
 
 def axes_of(x: Tensor, dim) -> tuple[int, ...]:
-    """``dim`` (None for all, an int, or several) as sorted non-negative axes.
+    """``dim`` (None for all, an int, or several) as sorted non-negative axes; none of a 0-d tensor, which has no other.
 
     Raises IndexError for an axis out of range, ShapeError for one named twice.
     """
@@ -31,7 +31,7 @@ def axes_of(x: Tensor, dim) -> tuple[int, ...]:
     axes = tuple(sorted(axis_of(x, d) for d in dims))
     if len(set(axes)) != len(axes):
         raise ShapeError(f"dim={dim} names an axis twice")
-    return axes
+    return axes if x.ndim else ()
 
 
 def axis_of(x: Tensor, dim: int) -> int:

@@ -1,6 +1,7 @@
 """A run folder: configuration, versions, metrics, pictures, checkpoint. Every file is replaced whole."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -66,11 +67,9 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-            for row in rows:
-                for name in ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds"):
-                    float(row[name])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error!r}") from None
+            check_history(rows, len(rows))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
         return rows
 
     def save_checkpoint(self, state: dict) -> None:
@@ -109,3 +108,31 @@ class RunFolder:
 
     def _write_json(self, name: str, value) -> None:
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+
+
+METRICS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "seconds", "images_per_second")
+
+
+def check_history(history, epochs) -> None:
+    """Raise CheckpointError unless ``history`` has the metrics of so many epochs, as finite numbers."""
+    if type(epochs) is not int or not isinstance(history, list) or len(history) != epochs:
+        raise CheckpointError(f"it should have the metrics of each of its epochs, and says that it has run {epochs!r}")
+    for number, row in enumerate(history, 1):
+        if not isinstance(row, dict) or not all(_is_number(row.get(name)) for name in METRICS) or row["epoch"] != number:
+            raise CheckpointError(f"the metrics of epoch {number} are not the numbers {', '.join(METRICS)}")
+
+
+def check_alike(found, expected, what: str) -> None:
+    """Raise CheckpointError unless ``found`` has the keys and types of ``expected``, a state dict of a new object."""
+    if isinstance(expected, dict) and isinstance(found, dict) and found.keys() == expected.keys():
+        for key, value in expected.items():
+            check_alike(found[key], value, f"{what}.{key}")
+    elif isinstance(expected, (list, tuple)) and isinstance(found, (list, tuple)) and len(found) == len(expected):
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            check_alike(one, other, f"{what}[{i}]")
+    elif not (_is_number(found) and _is_number(expected) or found == expected):
+        raise CheckpointError(f"its {what} is {found!r}, where a new one has {expected!r}")
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 2**63

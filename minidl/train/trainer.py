@@ -20,7 +20,7 @@ from minidl.tensor import Tensor, tensor
 from minidl.train import plots
 from minidl.train.events import EventWriter
 from minidl.train.progress import progress_for
-from minidl.train.run import RunFolder
+from minidl.train.run import RunFolder, check_alike, check_history
 
 TRIED = 2  # batches of each kind that run before the first epoch
 
@@ -84,6 +84,10 @@ class Trainer:
         self.run.sweep()
         state = self.run.load_checkpoint()
         try:
+            check_history(state["history"], state["epoch"])
+            if self.schedule is not None:
+                check_alike(state["schedule"], self.schedule.state_dict(), "schedule")
+            check_alike(state["loader"], self.train.state_dict(), "loader")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.schedule is not None:
@@ -91,7 +95,7 @@ class Trainer:
             random.set_rng_state(state["rng"])
             self.train.load_state_dict(state["loader"])
             self.epoch, self.history = state["epoch"], state["history"]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = error if isinstance(error, CheckpointError) else f"it is incomplete or of another kind ({error!r})"
             raise CheckpointError(f"{self.run.path}: the checkpoint does not fit: {reason}") from None
         self.run.write_metrics(self.history)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+import minidl
 from minidl.data import Dataset
 
 
@@ -113,3 +114,13 @@ def second_halves(samples):
 def unsendable(samples):
     """A collate_fn whose batch cannot leave its process."""
     return lambda: samples
+
+
+class Drawing(Dataset):
+    """Draws from the default generator, as a data set written without a thought does."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        return minidl.rand(2) + index

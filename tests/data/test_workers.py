@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minidl
 from minidl.data import DataLoader, ImageArrays, Subset, TensorDataset
 from minidl.data.transforms import Compose, RandomAffine, RandomShift, ToTensor
 from minidl.errors import DataError, UsageError
-from tests.data.sets import Failing, Fatal, Noisy, Slow, Unopenable, Whole, second_halves, unsendable
+from tests.data.sets import Drawing, Failing, Fatal, Noisy, Slow, Unopenable, Whole, second_halves, unsendable
 
 ROOT = Path(__file__).resolve().parents[2]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="uses POSIX signals")
@@ -280,3 +281,16 @@ if __name__ == "__main__":
     for batch in DataLoader(Slow({folder!r}, {seconds}, length=100_000), 1, num_workers=2):
         pass
 """
+
+
+def test_what_a_data_set_draws_does_not_depend_on_the_workers():
+    epochs = {}
+    for workers in (0, 1, 2):
+        minidl.manual_seed(5)
+        loader = DataLoader(Drawing(), 3, shuffle=True, num_workers=workers)
+        epochs[workers] = [[batch.tolist() for batch in loader] for _ in range(2)]
+        after = minidl.rand(1).item()
+    assert epochs[0] == epochs[1] == epochs[2] and epochs[0][0] != epochs[0][1]
+    minidl.manual_seed(5)
+    DataLoader(Drawing(), 3, shuffle=True)
+    assert minidl.rand(1).item() == after  # reading samples leaves the default generator alone

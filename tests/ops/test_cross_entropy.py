@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.errors import DtypeError, ShapeError
+from minidl.errors import DtypeError, GraphError, ShapeError
+from minidl.nn import functional as F
 from minidl.ops import cross_entropy, log_softmax, multi_margin_loss, nll_loss
 from tests.checks import check_gradients, leaf
 
@@ -240,3 +241,13 @@ def test_mistakes_of_one_loss():
         multi_margin_loss(x, minidl.tensor([0, 2]), p=3)
     with pytest.raises(ShapeError, match=r"\(N, C\) or \(C,\)"):
         multi_margin_loss(minidl.ones(2, 3, 4), minidl.zeros(2, 4, dtype=minidl.int64))
+
+
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("change", ["labels", "weight"])
+def test_changing_what_backward_reads_is_noticed(change, second):
+    x, labels, weight = minidl.rand(3, 3, requires_grad=True), minidl.tensor([0, 1, 2]), minidl.rand(3)
+    y = F.cross_entropy(x, labels, weight)
+    (labels if change == "labels" else weight).zero_()
+    with pytest.raises(GraphError, match="changed in place"):
+        minidl.autograd.grad(y, x, create_graph=second)

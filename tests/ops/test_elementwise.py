@@ -218,5 +218,18 @@ def test_in_place_changes():
     with pytest.raises(ShapeError):
         x += minidl.ones(3, 2)
     counts = minidl.tensor([1, 2])
-    with pytest.raises(ShapeError, match="fit in place"):
+    with pytest.raises(DtypeError, match="fit in place"):
         counts += 0.5
+    for change in (lambda: counts.add_(0.5), lambda: counts.mul_(2.5), lambda: minidl.tensor([1], dtype=minidl.uint8).fill_(300)):
+        with pytest.raises(DtypeError):
+            change()
+    with pytest.raises(ShapeError, match="fit in place"):
+        counts.add_(minidl.ones(3, 2, dtype=minidl.int64))
+    assert counts.tolist() == [1, 2]
+
+
+def test_negative_numbers_beside_unsigned_integers():
+    bytes_ = minidl.tensor([214, 2], dtype=minidl.uint8)
+    assert (bytes_ / -1).tolist() == [-214, -2] and (-1 / bytes_).tolist() == pytest.approx([-1 / 214, -0.5])
+    with pytest.raises(DtypeError, match="negative powers"):
+        bytes_**-1

@@ -151,3 +151,18 @@ def test_wrong_dims():
 def test_logic():
     x = minidl.tensor([[True, False], [True, True]])
     assert x.all(1).tolist() == [False, True] and x.any().item() and minidl.count_nonzero(x, 0).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "amax", "amin", "prod", "logsumexp", "norm", "any", "all", "argmax", "cumsum"])
+@pytest.mark.parametrize("dim", [0, -1])
+def test_a_single_number_has_one_axis(name, dim):
+    function = getattr(minidl.tensor(3.0), name)
+    found = function(dim=dim)
+    assert found.shape == () and found.item() == {"any": True, "all": True, "argmax": 0}.get(name, 3.0)
+    with pytest.raises(IndexError):
+        function(dim=1)
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_deviation_of_a_single_number(name):
+    assert getattr(minidl.tensor(3.0), name)(dim=0, correction=0).item() == 0
