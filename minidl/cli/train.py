@@ -27,6 +27,7 @@ OPTIONS = {  # name: kind, least value, help
     "data": (str, None, f"{', '.join(DATA)}, or a folder of idx files (default: digits)"),
     "epochs": (int, 1, f"passes over the training images {RECIPES}"),
     "batch_size": (int, 1, f"images in a step {RECIPES}"),
+    "accumulate": (int, 1, "batches whose gradients are added up before a step (default: 1)"),
     "lr": (float, 0, f"learning rate at the start, which falls to 0 along a cosine {RECIPES}"),
     "momentum": (float, 0, f"of gradient descent {RECIPES}"),
     "weight_decay": (float, 0, f"pull of the weights towards 0 {RECIPES}"),
@@ -37,7 +38,7 @@ OPTIONS = {  # name: kind, least value, help
     "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
     "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
 }
-DEFAULTS = {"data": "digits", "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
+DEFAULTS = {"data": "digits", "accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
 OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
 MAY_CHANGE = {"epochs", "workers", "device"}  # when a run goes on
 
@@ -171,8 +172,9 @@ def trainer_of(config: dict, folder):
     loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
                         persistent_workers=True)
     model = build(config["model"], len(classes)).to(device)
-    pieces = architecture(config["model"]).training(model, config, train, len(loader))
-    return Trainer(model, train=loader, test=DataLoader(test, 500), run=folder, classes=classes, device=device, **pieces)
+    pieces = architecture(config["model"]).training(model, config, train, -(-len(loader) // config["accumulate"]))
+    return Trainer(model, train=loader, test=DataLoader(test, 500), run=folder, classes=classes, device=device,
+                   accumulate=config["accumulate"], **pieces)
 
 
 def _flag(name: str) -> str:

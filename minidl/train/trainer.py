@@ -32,8 +32,9 @@ class DivergedError(MinidlError, ArithmeticError):
 class Trainer:
     """Trains a classifier and leaves a run folder.
 
-    ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped once a batch, ``before_epoch(epoch)`` is
-    called before each epoch, counted from 0, ``classes`` are names for the pictures. Everything that a continued run needs is in
+    ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped with the optimizer, ``before_epoch(epoch)``
+    is called before each epoch, counted from 0. The optimizer steps after every ``accumulate`` batches, along the gradient of
+    their mean loss, as if they were one. ``classes`` are names for the pictures. Everything that a continued run needs is in
     the checkpoint, which is written before the first epoch and after each: weights, state of optimizer, schedule and loader, the
     random state, and the metrics so far.
 
@@ -51,9 +52,11 @@ class Trainer:
     """
 
     def __init__(self, model, optimizer, train, test, run: RunFolder, *, schedule=None, loss: Callable = cross_entropy,
-                 before_epoch: Callable[[int], None] | None = None, classes: list[str] | None = None, device="cpu"):
+                 before_epoch: Callable[[int], None] | None = None, accumulate: int = 1,
+                 classes: list[str] | None = None, device="cpu"):
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
-        self.train, self.test, self.run, self.device, self.before_epoch = train, test, run, device, before_epoch
+        self.train, self.test, self.run, self.device = train, test, run, device
+        self.before_epoch, self.accumulate = before_epoch, accumulate
         self.classes = classes
         self.epoch, self.history = 0, []
 
@@ -108,17 +111,24 @@ class Trainer:
         self.model.train()
         progress.begin(self.epoch, len(self.train))
         total, correct, count, start = 0.0, 0, 0, time.perf_counter()
-        for batch, (images, labels) in enumerate(self.train, 1):
-            logits, loss = self._forward(images, labels)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, batch {batch}: lower the learning "
-                                    "rate, or look for the cause with minidl.autograd.detect_anomaly()")
-            self._update(loss)
-            total += value * len(labels)
-            correct += int((logits.detach().cpu().array.argmax(1) == labels.array).sum())
-            count += len(labels)
-            progress.advance(total / count, correct / count, count / (time.perf_counter() - start))
+        batches = iter(self.train)
+        while group := list(islice(batches, self.accumulate)):
+            share = 1 / sum(len(labels) for _, labels in group)
+            self.optimizer.zero_grad()
+            for images, labels in group:
+                logits, loss = self._forward(images, labels)
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, after {count:,} images: lower the "
+                                        "learning rate, or look for the cause with minidl.autograd.detect_anomaly()")
+                (loss if len(group) == 1 else loss * (len(labels) * share)).backward()
+                total += value * len(labels)
+                correct += int((logits.detach().cpu().array.argmax(1) == labels.array).sum())
+                count += len(labels)
+                progress.advance(total / count, correct / count, count / (time.perf_counter() - start))
+            self.optimizer.step()
+            if self.schedule is not None:
+                self.schedule.step()
         if not count:
             raise DataError("there is nothing to train on: the loader gave no batch")
         seconds = time.perf_counter() - start
@@ -130,13 +140,6 @@ class Trainer:
     def _forward(self, images, labels) -> tuple[Tensor, Tensor]:
         logits = self.model(images.to(self.device))
         return logits, self.loss(logits, labels.to(self.device))
-
-    def _update(self, loss) -> None:
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
 
     def try_out(self) -> None:
         """A few batches forward and backward, after which everything is as it was, bit for bit. ``fit`` does it by itself."""

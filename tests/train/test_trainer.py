@@ -163,7 +163,7 @@ def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path, value):
         return logits, loss * value if next(calls) == 5 else loss
 
     run._forward = poisoned
-    with pytest.raises(DivergedError, match=r"became (nan|inf) in epoch 3, batch 5: lower the learning rate") as info:
+    with pytest.raises(DivergedError, match=r"became (nan|inf) in epoch 3, after 32 images: lower the learning rate") as info:
         run.fit(EPOCHS)
     assert isinstance(info.value, MinidlError)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
@@ -173,7 +173,7 @@ def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path, value):
 def test_divergence_of_itself(tmp_path):
     """A rate of 1e30 makes weights, and then the loss, infinite or NaN."""
     run = make(tmp_path, lr=1e30)
-    with pytest.raises(DivergedError, match="in epoch 1, batch"):
+    with pytest.raises(DivergedError, match="in epoch 1, after"):
         run.fit(1)
 
 
@@ -267,3 +267,20 @@ def test_evaluate_restores_modes_after_an_error():
     with pytest.raises(MinidlError):
         evaluate(model, [(minidl.zeros(1, 5), minidl.zeros(1))])
     assert model.training
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_accumulated_batches_are_one_large_batch(tmp_path, accumulate):
+    """50 images: the last group is smaller, and so is its last batch."""
+    found = []
+    for size, count in ((4 * accumulate, 1), (4, accumulate)):
+        minidl.manual_seed(1)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(63, 3))
+        train, test = (DataLoader(ImageArrays(*images(50, 0), ToTensor()), size, shuffle=True, seed=2) for _ in range(2))
+        before = model[1].weight.detach().numpy().copy()
+        trainer = Trainer(model, optim.SGD(model.parameters(), 0.1, momentum=0.9), train, test,
+                          RunFolder(tmp_path / str(count)).create({}), accumulate=count)
+        trainer.fit(2)
+        found.append(model[1].weight.detach().numpy())
+        assert not np.allclose(before, found[-1], atol=1e-3)
+    assert np.allclose(*found, atol=1e-6)

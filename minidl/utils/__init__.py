@@ -1,0 +1,1 @@
+"""Tools around training; PyTorch's ``torch.utils`` where it has the same."""
