@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PARITY = .venv-parity
 PIP = pip --disable-pip-version-check install --quiet
 
-.PHONY: help train test test-slow parity bars bench clean
+.PHONY: help train test test-slow parity bars bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
@@ -26,8 +26,8 @@ test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bo
 parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
 	$(PARITY)/bin/python -m pytest -n 2 tests/parity
 
-bars: $(VENV)/.test  ## what takes longer still: trainings with accuracy bars, on data from MINIDL_DATA
-	$(BIN)/python -m pytest -m bars --override-ini addopts="--import-mode=importlib -ra -s" tests/bars
+bars: $(PARITY)/.parity  ## what takes longer still: trainings, on data from MINIDL_DATA, and speed against PyTorch
+	$(PARITY)/bin/python -m pytest -m bars --override-ini addopts="--import-mode=importlib -ra -s" tests/bars
 
 bench: $(PARITY)/.parity  ## speed against PyTorch and MyGrad: tables and JSON in benchmarks/results
 	$(PARITY)/bin/$(PIP) -e ".[bench]"
@@ -48,6 +48,10 @@ $(PARITY)/.parity: setup.cfg
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/$(PIP) -e ".[parity]"
 	@touch $@
+
+docs: $(VENV)/.test  ## the reference, from the docstrings, in build/docs
+	$(BIN)/$(PIP) -e ".[docs]"
+	$(BIN)/python -m pdoc -o build/docs minidl
 
 clean:  ## remove environments and caches
 	rm -rf $(VENV) $(PARITY) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,52 @@
+"""Speed bars, each against a benchmark's own output: against PyTorch where it is installed, and the time of a cold start."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.bars
+torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch, the peer, is not installed")
+
+
+def rows(benchmark: str, *options: str) -> dict:
+    """The rows that a benchmark writes; what was written before is put back."""
+    path = ROOT / "benchmarks/results" / f"{benchmark}.json"
+    kept = path.read_bytes()
+    try:
+        result = subprocess.run([sys.executable, "-m", f"benchmarks.{benchmark}", *options], cwd=ROOT, capture_output=True,
+                                text=True)
+        if result.stderr.startswith("skipped"):
+            pytest.skip(result.stderr.strip())
+        assert result.returncode == 0, result.stderr
+        print(result.stdout)
+        return json.loads(path.read_text())["rows"]
+    finally:
+        path.write_bytes(kept)
+
+
+@torch
+def test_one_op():
+    assert rows("op_overhead")["forward and backward"]["ratio"]["torch"] >= 0.8
+
+
+@torch
+@pytest.mark.parametrize("kind", ["relu", "tanh"])
+def test_lenet_step(kind):
+    assert rows("lenet_step")[f"training step, {kind}"]["ratio"]["torch"] >= 1.0
+
+
+@torch
+def test_an_epoch_of_mnist():
+    assert rows("mnist_epoch", "--rounds", "5")["one epoch"]["ratio"]["torch"] >= 1.0
+
+
+def test_cold_start():
+    found = {name: row["seconds"]["minidl"] for name, row in rows("cold_start").items()}
+    assert next(t for name, t in found.items() if "import" in name) <= 0.3
+    assert next(t for name, t in found.items() if "empty" in name) <= 15
+    assert next(t for name, t in found.items() if "filled" in name) <= 2
