@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-ALL = ["op_overhead", "conv_layers", "lenet_step", "mnist_epoch", "cold_start"]
+ALL = ["op_overhead", "conv_layers", "lenet_step", "mnist_epoch", "cold_start", "recording"]
 
 
 def run(names: list[str]) -> None:

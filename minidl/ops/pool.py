@@ -100,6 +100,9 @@ def adaptive_max_pool2d(input, output_size, return_indices=False):
 
 
 def _max_pool(x, windows, single, return_indices):
+    if any(w.step > 1 and (w.starts >= w.stops).any() for w in windows):
+        raise ShapeError(f"max_pool2d: with dilation {tuple(w.step for w in windows)} a window of this image (H, W) = "
+                         f"{x.shape[2:]} would hold nothing but padding")
     values, winners = (y.squeeze(0) if single else y for y in MaxPool2d(*windows)(x))
     return (values, winners) if return_indices else values
 

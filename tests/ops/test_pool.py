@@ -93,3 +93,8 @@ def test_empty_batch():
     for function in (max_pool2d, avg_pool2d):
         function(x, 2).sum().backward()
     assert x.grad.shape == (0, 3, 4, 4)
+
+
+def test_a_dilated_window_that_steps_over_the_image():
+    with pytest.raises(ShapeError, match="nothing but padding"):
+        max_pool2d(minidl.ones(1, 1, 1, 1), (1, 2), 1, (0, 1), (1, 2))
