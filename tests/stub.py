@@ -66,7 +66,8 @@ def _function(name: str, function) -> str:
         parameters[1] = parameters[1].replace(annotation=inspect.Parameter.empty)
     text = str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)).replace("Ellipsis", "...")
     ignore = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
-    return f"def {name}{text} -> {_type(signature.return_annotation)}: ...{ignore}\n"
+    returned = "None" if name == "__init__" else _type(signature.return_annotation)
+    return f"def {name}{text} -> {returned}: ...{ignore}\n"
 
 
 def _type(annotation) -> str:

@@ -111,3 +111,10 @@ def test_works_where_links_did_not_survive(tmp_path):
     out = run("import minidl, minidl.models; from minidl import kernels; print(minidl.ones(2).sum().item(), kernels.__name__)",
               cwd=tmp_path)
     assert out.strip() == "2.0 minidl.kernels"
+
+
+def test_every_op_is_listed():
+    from minidl import ops
+
+    public = {name for name, value in vars(ops).items() if callable(value) and not name.startswith("_")}
+    assert set(ops.__all__) == public and len(ops.__all__) == len(public)

@@ -67,7 +67,8 @@ class Explanation(NamedTuple):
             lines.append(f"  ... and {len(self.terms) - len(shown)} smaller terms")
         return "\n".join([f"{self.what} = {self.recorded:.6g}, the sum of {len(self.terms)} terms ({self.total:.6g}):", *lines])
 
-    __repr__ = __str__
+    def __repr__(self):
+        return str(self)
 
 
 def explain_output(op: Op, inputs, outputs, output: int, index) -> Explanation:
