@@ -69,6 +69,15 @@ def test_kinks_are_reported_and_do_not_fail():
     assert report and report.kinks == [(0, (0, 1)), (0, (0, 2))]
 
 
+@pytest.mark.parametrize("fast_mode", [False, True])
+def test_kinks_to_both_sides(fast_mode):
+    """Between two kinks closer than the step both slopes agree, and both are wrong."""
+    x = minidl.tensor([0.0, 1.0], dtype=minidl.float64, requires_grad=True)
+    report = examine(lambda x: x.clamp(-2e-7, 2e-7), x, fast_mode=fast_mode)
+    assert report and report.kinks == [(0, (0,))]
+    assert not examine(lambda x: x.clamp(-2e-7, 2e-7) + 0.5 * (x - x.detach()), x, fast_mode=fast_mode)
+
+
 def test_curvature_is_not_a_kink():
     x = minidl.tensor([0.0, 1e-7], dtype=minidl.float64, requires_grad=True)
     report = examine(lambda x: 1e3 * x * x, x)
