@@ -27,6 +27,8 @@ def einsum(equation: str, *operands) -> Tensor:
     >>> minidl.einsum("ii", minidl.eye(3))
     tensor(3.)
     """
+    if not isinstance(equation, str):
+        raise TypeError(f'einsum needs an equation such as "ij,jk->ik" first, got {type(equation).__name__}')
     if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
         operands = operands[0]
     tensors = [astensor(x) for x in operands]

@@ -45,6 +45,11 @@ def axis_of(x: Tensor, dim: int) -> int:
     return dim % rank
 
 
+def _in(x: Tensor, dtype) -> Tensor:
+    """``x`` in ``dtype``, or if that is None as it is, integers and bools as int64."""
+    return cast(x, as_dtype(dtype) if dtype is not None else x.dtype if is_floating(x.dtype) else int64)
+
+
 def _kept(shape, axes) -> tuple[int, ...]:
     """The shape with reduced axes of size 1."""
     return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
@@ -79,8 +84,7 @@ def sum(input, dim=None, keepdim=False, *, dtype=None) -> Tensor:
     tensor([4., 6.])
     """
     x = astensor(input)
-    dtype = as_dtype(dtype) if dtype is not None else x.dtype if is_floating(x.dtype) else int64
-    return Sum(axes_of(x, dim), keepdim)(cast(x, dtype))
+    return Sum(axes_of(x, dim), keepdim)(_in(x, dtype))
 
 
 @method()
@@ -158,9 +162,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None) -> Tensor:
     >>> x.grad
     tensor([6., 0., 0.])
     """
-    x = astensor(input)
-    dtype = as_dtype(dtype) if dtype is not None else x.dtype if is_floating(x.dtype) else int64
-    x = cast(x, dtype)
+    x = _in(astensor(input), dtype)
     if dim is None:
         y = Prod(0)(x.reshape(-1)).reshape(())
         return y.reshape((1,) * x.ndim) if keepdim else y
@@ -343,8 +345,8 @@ class Cumsum(Op):
 
 
 @method()
-def cumsum(input, dim) -> Tensor:
-    """Running sums along ``dim``. Integers and bools add up as int64.
+def cumsum(input, dim, *, dtype=None) -> Tensor:
+    """Running sums along ``dim``, in ``dtype`` if one is given. Integers and bools add up as int64.
 
     >>> import minidl
     >>> minidl.tensor([1.0, 2.0, 3.0]).cumsum(0)
@@ -352,7 +354,7 @@ def cumsum(input, dim) -> Tensor:
     """
     x = astensor(input)
     axis = axis_of(x, dim)
-    x = x if is_floating(x.dtype) else cast(x, int64)
+    x = _in(x, dtype)
     return Cumsum(axis)(x) if x.ndim else x.clone()
 
 
@@ -380,8 +382,8 @@ class Cumprod(Op):
 
 
 @method()
-def cumprod(input, dim) -> Tensor:
-    """Running products along ``dim``. Integers and bools multiply as int64.
+def cumprod(input, dim, *, dtype=None) -> Tensor:
+    """Running products along ``dim``, in ``dtype`` if one is given. Integers and bools multiply as int64.
 
     >>> import minidl
     >>> minidl.tensor([1.0, 2.0, 3.0]).cumprod(0)
@@ -389,7 +391,7 @@ def cumprod(input, dim) -> Tensor:
     """
     x = astensor(input)
     axis = axis_of(x, dim)
-    x = x if is_floating(x.dtype) else cast(x, int64)
+    x = _in(x, dtype)
     return Cumprod(axis)(x) if x.ndim else x.clone()
 
 

@@ -166,3 +166,13 @@ def test_a_single_number_has_one_axis(name, dim):
 @pytest.mark.parametrize("name", ["var", "std"])
 def test_deviation_of_a_single_number(name):
     assert getattr(minidl.tensor(3.0), name)(dim=0, correction=0).item() == 0
+
+
+@pytest.mark.parametrize("name", ["sum", "cumsum", "cumprod", "prod"])
+def test_in_another_dtype(name):
+    x = minidl.tensor([200, 100], dtype=minidl.uint8)
+    assert getattr(x, name)(0).dtype == minidl.int64
+    assert getattr(x, name)(0, dtype=minidl.float64).dtype == minidl.float64
+    y = minidl.ones(2, requires_grad=True)
+    getattr(y, name)(0, dtype=minidl.float64).sum().backward()
+    assert y.grad.dtype == minidl.float32
