@@ -40,6 +40,7 @@ OPTIONS = {  # name: kind, least value, help
 }
 DEFAULTS = {"data": "digits", "accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
 OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
+MOST_WORKERS = 256
 MAY_CHANGE = {"epochs", "workers", "device"}  # when a run goes on
 
 
@@ -151,6 +152,8 @@ def _check(config: dict) -> None:
             raise UsageError(f"{_flag(name)} must be of type {kind.__name__}, got {value!r}")
         if least is not None and not (least <= value < (math.inf if kind is float else 2**63)):
             raise UsageError(f"{_flag(name)} must be a finite number of at least {least}, got {value}")
+        if name == "workers" and value > MOST_WORKERS:
+            raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
 
 
 def trainer_of(config: dict, folder):

@@ -23,6 +23,7 @@ def test_dry_run_writes_nothing(here, capsys):
     assert code == 0 and not err and "nothing was written" in out and "epochs 3" in out and "45 batches" in out
     assert not list(here.iterdir())
     assert run(capsys, "train", "lenet", "--dry-run", "--out", "x")[0] == 2
+    assert "at most 256" in run(capsys, "train", "lenet", "--dry-run", "--workers", "99999999")[2]
 
 
 def test_overfit_learns_by_heart(here, capsys):
