@@ -21,7 +21,7 @@ test: $(VENV)/.test  ## lint, then all tests and doctests
 
 test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bounds checks
 	$(BIN)/python -m pytest -n 2 -m slow tests
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not bars" tests/kernels tests/ops tests/nn
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not bars" --ignore tests/test_readme.py tests
 
 parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
 	$(PARITY)/bin/python -m pytest -n 2 tests/parity
@@ -50,7 +50,6 @@ $(PARITY)/.parity: setup.cfg
 	@touch $@
 
 docs: $(VENV)/.test  ## the reference, from the docstrings, in build/docs
-	$(BIN)/$(PIP) -e ".[docs]"
 	$(BIN)/python -m pdoc -o build/docs minidl
 
 clean:  ## remove environments and caches

@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,12 @@ def test_the_reading_path():
     assert len(files) <= 10 and lines <= 2000
     said = re.search(r"(\w+) files, ([\d,]+) lines", path)
     assert said[1] == "Ten" and len(files) == 10 and abs(int(said[2].replace(",", "")) - lines) <= 50
+
+
+@pytest.mark.slow
+def test_the_reference_is_built_from_the_docstrings(tmp_path):
+    pytest.importorskip("pdoc")
+    subprocess.run([sys.executable, "-m", "pdoc", "-o", str(tmp_path), "minidl"], cwd=ROOT, check=True, capture_output=True)
+    page = (tmp_path / "minidl/nn/conv.html").read_text(encoding="utf-8")
+    assert "Conv2d" in page and "padding" in page
+    assert (tmp_path / "minidl/testing.html").exists() and (tmp_path / "minidl/kernels/portable/im2col.html").exists()
