@@ -30,6 +30,7 @@ class RunFolder:
         if self.has_checkpoint:
             raise UsageError(f"{self.path} holds a run already: continue it with --resume {self.path}, or choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
+        self.sweep()
         self.write_config(config)
         self._write_json("versions.json", versions() | {"command": command(), "started": time.strftime("%Y-%m-%d %H:%M:%S")})
         return self
