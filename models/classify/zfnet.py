@@ -17,7 +17,7 @@ class ZFNet(nn.Module):
 
     >>> import minidl
     >>> sum(p.numel() for p in ZFNet(num_classes=10).features.parameters())
-    3735392
+    3726464
     """
 
     input_shape = (3, 224, 224)
