@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from minidl.errors import CheckpointError
-from minidl.io import safetensors
+from minidl.io import safetensors, torch_file
 from minidl.io.atomic import atomic_write
 from minidl.tensor import Tensor
 
 KEY = "minidl"
 DEPTH = 32
+TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")  # how a zip archive and an old .pth begin; no safetensors header is so long
 
 
 def save(obj, path) -> None:
@@ -41,12 +42,17 @@ def save(obj, path) -> None:
 
 
 def load(path):
-    """What ``save`` stored, or the dict of tensors in any other safetensors file.
+    """What ``save`` stored, the dict of tensors in any other safetensors file, or what ``torch.save`` stored (``.pth``, ``.pt``).
 
+    The format is told from the file's first bytes. Neither PyTorch nor Python's unpickler takes part: see ``minidl.io.pickles``.
     Raises CheckpointError, naming the file and what is wrong, for a file that is missing, truncated, damaged or hostile.
     """
     path = Path(path)
     try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if start in TORCH:
+            return torch_file.read(path)
         arrays, metadata = safetensors.read(path)
         if KEY not in metadata:
             return {name: Tensor(array) for name, array in arrays.items()}

@@ -1,0 +1,22 @@
+"""What reading a hostile file may take: 2 seconds, and 100 MB beyond twice the file."""
+
+import time
+import tracemalloc
+
+MOST_SECONDS, MOST_BYTES = 2, 100_000_000
+
+
+def read_within_limits(read, path):
+    """``read(path)``, or the error it raised; fails if it took longer, or more memory, than a hostile file may cost."""
+    size = path.stat().st_size
+    tracemalloc.start()
+    start = time.perf_counter()
+    try:
+        return read(path)
+    except Exception as error:
+        return error
+    finally:
+        seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert seconds < MOST_SECONDS, f"{seconds:.1f} s"
+        assert peak < MOST_BYTES + 2 * size, f"{peak:,} bytes for a file of {size:,}"
