@@ -4,10 +4,11 @@ if __name__ == "models":
     raise ImportError("`models` is imported as `minidl.models`: write `from minidl import models`")
 
 from minidl.models.classify.alexnet import AlexNet, AlexNet2012, alexnet
+from minidl.models.classify.cifar_resnet import CifarResNet
 from minidl.models.classify.googlenet import GoogLeNet, googlenet
 from minidl.models.classify.lenet import LeNet5, lenet5
 from minidl.models.classify.lenet1998 import LeNet5Of1998
-from minidl.models.classify.resnet import CifarResNet, ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from minidl.models.classify.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minidl.models.classify.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from minidl.models.classify.zfnet import ZFNet, zfnet
 

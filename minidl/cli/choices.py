@@ -3,11 +3,34 @@
 import difflib
 import importlib
 from pathlib import Path
+from typing import NamedTuple
 
-from minidl.errors import CheckpointError, UsageError
+from minidl.errors import CheckpointError, DataError, UsageError
 
-MODELS = {"lenet": "minidl.models.classify.lenet", "lenet-1998": "minidl.models.classify.lenet1998"}
-DATA = ("digits", "mnist", "fashion-mnist")
+CLASSIFY = "minidl.models.classify."
+
+
+class Choice(NamedTuple):
+    """A model: its module, its constructor there, and the images it is made for."""
+
+    module: str
+    constructor: str
+    input_shape: tuple[int, int, int] = (3, 224, 224)
+
+
+_GREY, _SMALL, _DEPTHS = (1, 28, 28), (3, 32, 32), (20, 32, 44, 56, 110)
+_VGG = ("vgg11", "vgg11-lrn", "vgg13", "vgg16", "vgg16-c", "vgg19", "vgg11-bn", "vgg13-bn", "vgg16-bn", "vgg19-bn")
+MODELS = {
+    "lenet": Choice("lenet", "build", _GREY), "lenet-1998": Choice("lenet1998", "build", _GREY),
+    "alexnet": Choice("alexnet", "alexnet"), "alexnet-2012": Choice("alexnet", "alexnet2012", (3, 227, 227)),
+    "zfnet": Choice("zfnet", "zfnet"), **{name: Choice("vgg", name.replace("-", "_")) for name in _VGG},
+    "googlenet": Choice("googlenet", "googlenet"), "googlenet-2014": Choice("googlenet", "googlenet2014"),
+    **{f"resnet{depth}": Choice("resnet", f"resnet{depth}") for depth in (18, 34, 50, 101, 152)},
+    **{f"{kind}{depth}": Choice("cifar_resnet", f"{kind}{depth}", _SMALL) for kind in ("resnet", "plain") for depth in _DEPTHS},
+}
+GREY = ("digits", "mnist", "fashion-mnist")
+COLOUR = ("cifar10", "cifar100", "imagenette", "imagenet")
+DATA = (*GREY, *COLOUR)
 
 
 def one_of(value: str, known, what: str) -> str:
@@ -26,37 +49,79 @@ def one_of(value: str, known, what: str) -> str:
 
 
 def architecture(name: str):
-    """The module of a model: it has ``build(num_classes)``, ``RECIPES`` by data set, ``training(model, config, data, batches)``,
-    and ``input_coding`` if it reads images in a way of its own.
+    """The module of a model: it has its constructors, ``RECIPES`` by data set, of which the first is for all others, and
+    ``training(model, config, data, batches)``. How it reads images is told by ``input_coding`` for grey ones, and for colour ones
+    by ``augmented(size)``, the transform in training.
     """
-    return importlib.import_module(MODELS[one_of(name, MODELS, "model")])
+    return importlib.import_module(CLASSIFY + MODELS[one_of(name, MODELS, "model")].module)
 
 
-def build(name: str, num_classes: int = 10):
-    """A model, by its name on the command line."""
-    return architecture(name).build(num_classes)
+def build(name: str, num_classes: int | None = None, weights=None):
+    """A model, by its name on the command line; ``num_classes`` as its paper has them, if not given.
+
+    ``weights``: "imagenet" for the published ones, or a file.
+    """
+    constructor = getattr(architecture(name), MODELS[name].constructor)
+    options = {} if weights is None else {"weights": weights}
+    return constructor(**options) if num_classes is None else constructor(num_classes, **options)
 
 
-def data_class(name: str):
-    """The class of a data set; a folder is read as one in MNIST's format."""
-    from minidl.data import MNIST, Digits, FashionMNIST
-
-    if name not in DATA and Path(name).is_dir():
-        return MNIST
-    if "/" in name or "\\" in name:
-        raise UsageError(f"there is no folder {name!r}; give one that holds the four idx files, or one of {', '.join(DATA)}")
-    return {"digits": Digits, "mnist": MNIST, "fashion-mnist": FashionMNIST}[one_of(name, DATA, "data set")]
+def default_data(name: str) -> str:
+    """The data set that a model is trained on if none is named; raises UsageError, with the choices, for one that needs a name.
+    """
+    if MODELS[one_of(name, MODELS, "model")].input_shape[0] == 1:
+        return "digits"
+    raise UsageError(f"say what to train {name} on with --data: {', '.join(COLOUR)}, or a folder with a folder of pictures for "
+                     "each class. `minidl data list` says what can be downloaded")
 
 
 def data_set(name: str, train: bool, augment: bool = False, model: str = "lenet"):
-    """Images of 28x28 with their labels, coded as a model reads them: a data set by name, or from the idx files in a folder."""
-    cls = data_class(name)
+    """Images with their labels, coded as a model reads them: a data set by name, or from the files in a folder."""
+    channels, size, _ = MODELS[model].input_shape
+    if name not in DATA and not Path(name).is_dir():
+        if "/" in name or "\\" in name:
+            raise UsageError(f"there is no folder {name!r}; give one that holds your data, or one of {', '.join(DATA)}")
+        one_of(name, DATA, "data set")
+    is_grey = name in GREY if name in DATA else _is_grey(Path(name), channels == 1)
+    if is_grey != (channels == 1):
+        raise UsageError(f"{model} reads {'grey' if channels == 1 else 'colour'} images, and {name} has "
+                         f"{'grey' if is_grey else 'colour'} ones: for it there are "
+                         f"{', '.join(other for other, choice in MODELS.items() if (choice.input_shape[0] == 1) == is_grey)}")
+    if is_grey:
+        return _grey(name, train, augment, model)
+    module = architecture(model)
+    return _colour(name, train, module.augmented(size) if augment else module.inputs(size))
+
+
+def _is_grey(folder: Path, otherwise: bool) -> bool:
+    """Whether a folder holds idx files; where it has neither these nor class folders, ``otherwise``."""
+    if any(folder.glob("*-ubyte*")):
+        return True
+    return otherwise and not any(path.is_dir() for path in folder.iterdir())
+
+
+def _grey(name: str, train: bool, augment: bool, model: str):
+    from minidl.data import MNIST, Digits, FashionMNIST
+
     if name == "digits":
-        found = cls(train=train, size=28, augment=augment)
+        found = Digits(train=train, size=28, augment=augment)
     else:
+        cls = {"fashion-mnist": FashionMNIST}.get(name, MNIST)
         found = cls(root=None if name in DATA else name, train=train, augment=augment)
     found.transform = getattr(architecture(model), "input_coding", found.transform)
     return found
+
+
+def _colour(name: str, train: bool, transform):
+    from minidl.data import CIFAR10, CIFAR100, ImageFolder, ImageNet, Imagenette
+
+    known = {"cifar10": CIFAR10, "cifar100": CIFAR100, "imagenette": Imagenette, "imagenet": ImageNet}
+    if name in known:
+        return known[name](train=train, transform=transform)
+    try:
+        return ImageNet(name, train, transform) if ImageNet.is_in(name) else ImageFolder(name, train, transform)
+    except DataError as error:
+        raise DataError(f"{error}; other data sets are {', '.join(DATA)}") from None
 
 
 def trained(path) -> tuple:
@@ -65,8 +130,9 @@ def trained(path) -> tuple:
 
     folder = RunFolder(path).open()
     config = folder.config
-    if not isinstance(config.get("model"), str) or not isinstance(config.get("data"), str):
-        raise CheckpointError(f"{folder.path} was not made by `minidl train`: its config.json names no model and data set")
-    model = build(config["model"], len(data_class(config["data"]).classes))
+    classes = config.get("classes", [str(digit) for digit in range(10)])
+    if not isinstance(config.get("model"), str) or not isinstance(config.get("data"), str) or not isinstance(classes, list):
+        raise CheckpointError(f"{folder.path} was not made by `minidl train`: config.json names no model, data or classes")
+    model = build(config["model"], len(classes))
     model.load_state_dict(folder.load_checkpoint()["model"])
-    return model, config
+    return model, config | {"classes": classes}

@@ -14,7 +14,7 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from minidl.cli.choices import DATA
-    from minidl.data.mnist import cache_folder, find_folder
+    from minidl.data.places import cache_folder, find_folder
     from minidl.device import Device
     from minidl.errors import DataError, MinidlError
     from minidl.train.versions import versions
@@ -34,7 +34,7 @@ def run(options) -> None:
     _print("data folder", f"{cache_folder()} (MINIDL_DATA)")
     for name in DATA[1:]:
         try:
-            _print(f"  {name}", find_folder(name))
+            _print(f"  {name}", find_folder(name, ("*",)))
         except DataError:
             _print(f"  {name}", f"not there: minidl data get {name}")
     for name, extra in EXTRAS.items():

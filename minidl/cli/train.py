@@ -6,6 +6,8 @@ examples:
   minidl train lenet --data mnist --seed 1 --out runs/mnist-1
   minidl train lenet --data path/to/idx-files          images of 28x28 of your own, in MNIST's format
   minidl train lenet --resume runs/mnist-1             go on where a run stopped, to the same bits
+  minidl train resnet20 --data cifar10 --epochs 15
+  minidl train alexnet --data path/to/pictures         a folder for each class, perhaps in train/ and val/
   minidl train lenet --overfit 20                      can it learn 20 images by heart?
   minidl train lenet-1998 --data mnist                 as printed in 1998, one image at a time: half an hour
 """
@@ -19,16 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.cli.choices import DATA, MODELS, architecture, build, data_set
+from minidl.cli.choices import DATA, MODELS, architecture, build, data_set, default_data, one_of
 from minidl.errors import CheckpointError, UsageError
 
+SCHEDULES = ("cosine", "steps", "plateau", "exponential", "constant")
+STRETCHED = ("cosine", "steps")  # schedules over the whole of a training
 RECIPES = "(default: the recipe's)"
 OPTIONS = {  # name: kind, least value, help
-    "data": (str, None, f"{', '.join(DATA)}, or a folder of idx files (default: digits)"),
+    "data": (str, None, f"{', '.join(DATA)}, or a folder of class folders or of idx files (default for grey images: digits)"),
     "epochs": (int, 1, f"passes over the training images {RECIPES}"),
     "batch_size": (int, 1, f"images in a step {RECIPES}"),
     "accumulate": (int, 1, "batches whose gradients are added up before a step (default: 1)"),
-    "lr": (float, 0, f"learning rate at the start, which falls to 0 along a cosine {RECIPES}"),
+    "lr": (float, 0, f"learning rate at the start {RECIPES}"),
+    "schedule": (str, None, f"how the learning rate falls: {', '.join(SCHEDULES)} {RECIPES}"),
     "momentum": (float, 0, f"of gradient descent {RECIPES}"),
     "weight_decay": (float, 0, f"pull of the weights towards 0 {RECIPES}"),
     "augment": (bool, None, f"move the training images a little at random {RECIPES}"),
@@ -38,7 +43,7 @@ OPTIONS = {  # name: kind, least value, help
     "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
     "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
 }
-DEFAULTS = {"data": "digits", "accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
+DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
 OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
 MOST_WORKERS = 256
 MAY_CHANGE = {"epochs", "workers", "device"}  # when a run goes on
@@ -88,10 +93,10 @@ def _try_out(options, given: dict) -> None:
 
 def new_config(model: str, given: dict) -> dict:
     """The configuration of a new run: the recipe, with what the command line overrides. Raises UsageError for odd options."""
-    chosen = DEFAULTS | given
+    chosen = DEFAULTS | {"data": given.get("data") or default_data(model)} | given
     recipes = architecture(model).RECIPES
-    recipe = dataclasses.asdict(recipes.get(chosen["data"], recipes["mnist"]))
-    foreign = [_flag(name) for name in given if name not in DEFAULTS | recipe]
+    recipe = dataclasses.asdict(recipes.get(chosen["data"], next(iter(recipes.values()))))
+    foreign = [_flag(name) for name in given if name not in {"data", *DEFAULTS, *recipe}]
     if foreign:
         raise UsageError(f"{model} has a recipe of its own, without {', '.join(foreign)}")
     config = {"model": model, **recipe, **chosen}
@@ -107,7 +112,7 @@ def _started(options, given: dict):
     name = f"{options.model}-{Path(config['data']).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(options.out or Path("runs") / name)
     trainer = trainer_of(config, folder)
-    folder.create(config)
+    folder.create(config | {"classes": trainer.classes})
     return trainer, config["epochs"]
 
 
@@ -136,14 +141,14 @@ def _resumed(options, given: dict):
         print(f"note: {change}; the last bits may differ from those of an uninterrupted run", file=sys.stderr)
     if config != old:
         folder.write_config(config)
-    if config["epochs"] != old["epochs"]:
-        print(f"note: the learning rate now falls to 0 over {config['epochs']} epochs, not {old['epochs']}", file=sys.stderr)
+    if config["epochs"] != old["epochs"] and config.get("schedule") in STRETCHED:
+        print(f"note: the learning rate now falls over {config['epochs']} epochs, not {old['epochs']}", file=sys.stderr)
     return trainer, config["epochs"]
 
 
 def _check(config: dict) -> None:
     """Raise UsageError if an option is missing, of another kind, or out of range."""
-    needed = {"epochs", *DEFAULTS}
+    needed = {"epochs", "data", *DEFAULTS}
     for name, (kind, least, _) in OPTIONS.items():
         if name not in config and name not in needed:
             continue
@@ -152,6 +157,8 @@ def _check(config: dict) -> None:
             raise UsageError(f"{_flag(name)} must be of type {kind.__name__}, got {value!r}")
         if least is not None and not (least <= value < (math.inf if kind is float else 2**63)):
             raise UsageError(f"{_flag(name)} must be a finite number of at least {least}, got {value}")
+        if name == "schedule":
+            one_of(value, SCHEDULES, "schedule")
         if name == "workers" and value > MOST_WORKERS:
             raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
 

@@ -4,38 +4,14 @@ Sources: Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten d
 "Fashion-MNIST" (arXiv 1708.07747). Both hold 60,000 training and 10,000 test images of 28x28 grey pixels.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from minidl.data.dataset import ImageArrays
 from minidl.data.idx import read_idx
+from minidl.data.places import find_folder
 from minidl.data.transforms import Compose, Normalize, RandomShift, ToTensor
 from minidl.errors import DataError, UsageError
-
-
-def cache_folder() -> Path:
-    """Where downloads go and are looked for: ``$MINIDL_DATA``, or ``minidl/data`` in the user's cache directory."""
-    named = os.environ.get("MINIDL_DATA")
-    return Path(named) if named else _user_folder()
-
-
-def _user_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minidl" / "data"
-
-
-def find_folder(name: str, root=None) -> Path:
-    """The folder of a data set: ``root/name`` or ``root``, else ``name`` in ``$MINIDL_DATA`` or in the cache folder.
-
-    Raises DataError that lists the places looked at and the command that downloads.
-    """
-    places = [Path(root) / name, Path(root)] if root is not None else [cache_folder() / name, _user_folder() / name]
-    for place in places:
-        if any(place.glob("*-ubyte")) or any(place.glob("*-ubyte.gz")):  # and not what a broken download left
-            return place
-    looked = ", ".join(map(str, dict.fromkeys(places)))
-    raise DataError(f"{name} is in none of these folders: {looked}; get it with `minidl data get {name}`, or set MINIDL_DATA "
-                    f"to the folder that holds {name}/")
 
 
 class _Idx(ImageArrays):
@@ -69,7 +45,7 @@ class _Idx(ImageArrays):
 
     def _paths(self, root, part: str) -> list[Path]:
         """The files of images and labels; raises DataError where one is missing."""
-        folder, paths = find_folder(self.name, root), []
+        folder, paths = find_folder(self.name, ("*-ubyte", "*-ubyte.gz"), root), []
         for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
             path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
             if path is None:

@@ -5,14 +5,11 @@ preparation of its data set gave: in UCI's, 32 pixels high and 20 wide, in strok
 MNIST's, 20 pixels in the longer direction, with the centre of mass in the middle of 28x28.
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from minidl.errors import DataError, require
+from minidl.data.image import open_image
+from minidl.errors import require
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
-MOST_PIXELS = 64_000_000
 LARGEST = 512  # pixels; larger pictures are reduced, which also takes out the grain of a photograph
 INK = 0.35  # of the strongest contrast in the picture: less is paper
 NARROW = 0.42  # width over height, below which UCI's preparation left a digit narrow
@@ -22,23 +19,11 @@ COVERED = 0.305  # by strokes, the mean of UCI's digits, which in every class li
 def read_grey(path) -> np.ndarray:
     """A picture as grey values (H, W) from 0 to 1, float32; transparent parts are white, rotation by EXIF is undone.
 
-    Raises DataError for a file that is missing, is no picture, or has more than 64 million pixels.
+    Raises DataError as ``minidl.data.image.open_image`` does.
     """
-    pillow, ops = require("PIL.Image", extra="train"), require("PIL.ImageOps", extra="train")
-    try:
-        with pillow.open(Path(path), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(f"{path}: {image.width} x {image.height} pixels; the limit is {MOST_PIXELS:,}")
-            image = ops.exif_transpose(image).convert("RGBA")
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except DataError:
-        raise
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: not a picture that can be read ({', '.join(FORMATS)}): {error}") from None
-    image.thumbnail((LARGEST, LARGEST), pillow.Resampling.BOX)
-    white = pillow.new("RGBA", image.size, "white")
-    return np.asarray(pillow.alpha_composite(white, image).convert("L"), np.float32) / 255
+    image = open_image(path)
+    image.thumbnail((LARGEST, LARGEST), require("PIL.Image", extra="train").Resampling.BOX)
+    return np.asarray(image.convert("L"), np.float32) / 255
 
 
 def find_ink(grey: np.ndarray) -> np.ndarray:

@@ -170,18 +170,105 @@ class RandomHorizontalFlip(Transform):
 
 
 class Resize(Transform):
-    """Images of another size (an int, or rows and columns), float32, bilinear with antialiasing, by Pillow."""
+    """Images of another size, bilinear with antialiasing, by Pillow: rows and columns, or an int for the shorter side, to which
+    the other keeps its proportion. uint8 stays uint8; all else becomes float32.
+
+    >>> Resize(4)(np.zeros((1, 3, 8, 10), np.uint8)).shape
+    (1, 3, 4, 5)
+    """
 
     def __init__(self, size):
-        self.size = pair(size, "size")
+        self.size = size if isinstance(size, int) else pair(size, "size")
 
     def __call__(self, images, uniforms=None):
-        pillow = require("PIL.Image", extra="train")
-        resized = np.empty((*images.shape[:2], *self.size), np.float32)
-        for n, c in np.ndindex(images.shape[:2]):
-            plane = pillow.fromarray(images[n, c].astype(np.float32))
-            resized[n, c] = np.asarray(plane.resize(self.size[::-1], pillow.Resampling.BILINEAR))
-        return resized
+        return _resized(images, shorter_to(images.shape[2:], self.size) if isinstance(self.size, int) else self.size)
+
+
+class RandomResize(Transform):
+    """The shorter side brought to a size from ``low`` to ``high``, drawn for each image: scale jitter (Simonyan and Zisserman
+    2015, section 3.1). Images must come one by one, since they leave in different sizes. In evaluation, the mean of both.
+
+    >>> RandomResize(4, 8)(np.zeros((1, 3, 8, 10), np.uint8), np.array([[0.25]])).shape
+    (1, 3, 5, 6)
+    """
+
+    numbers = 1
+
+    def __init__(self, low: int, high: int):
+        if not 0 < low <= high:
+            raise ValueError(f"RandomResize needs two sizes, the smaller first, got {low} and {high}")
+        self.low, self.high = low, high
+
+    def __call__(self, images, uniforms=None):
+        if uniforms is None:
+            return Resize((self.low + self.high) // 2)(images)
+        sides = self.low + (uniforms[:, 0] * (self.high - self.low + 1)).astype(int)
+        return _one_by_one(images, lambda i: Resize(int(sides[i]))(images[i : i + 1]))
+
+
+class RandomResizedCrop(Transform):
+    """A part of random area and proportions, brought to ``size`` x ``size`` (Szegedy et al. 2015, section 6).
+
+    ``scale``: the part of the area, uniform; ``ratio``: width over height, uniform in its logarithm. As in torchvision, ten are
+    tried and the first that fits is taken, else the middle. In evaluation, the middle of the image, the shorter side 8/7 of size.
+
+    >>> RandomResizedCrop(2)(np.zeros((1, 3, 8, 10), np.uint8), np.full((1, 22), 0.5)).shape
+    (1, 3, 2, 2)
+    """
+
+    tries = 10
+    numbers = 2 * tries + 2
+
+    def __init__(self, size: int, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
+        if not 0 < scale[0] <= scale[1] or not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f"RandomResizedCrop: scale and ratio are pairs, the smaller first, got {scale} and {ratio}")
+        self.size, self.scale, self.ratio = size, scale, ratio
+
+    def __call__(self, images, uniforms=None):
+        if uniforms is None:
+            return CenterCrop(self.size)(Resize(round(self.size * 256 / 224))(images))
+        return _one_by_one(images, lambda i: self._crop(images[i : i + 1], uniforms[i]))
+
+    def _crop(self, image, uniforms):
+        height, width = image.shape[2:]
+        for area, ratio in uniforms[2:].reshape(-1, 2):
+            area = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
+            ratio = self.ratio[0] * (self.ratio[1] / self.ratio[0]) ** ratio
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                part = _random_crop(image, (h, w), uniforms[None, :2])
+                return _resized(part, (self.size, self.size))
+        w, h = min(width, round(height * self.ratio[1])), min(height, round(width / self.ratio[0]))
+        return _resized(CenterCrop((h, w))(image), (self.size, self.size))
+
+
+class ColorShift(Transform):
+    """All pixels of an image shifted along the principal components of ImageNet's colours (Krizhevsky et al. 2012, section 4.1).
+
+    Each component times a number from N(0, ``std``), drawn once for each image, times its eigenvalue. Takes and gives float
+    images from 0 to 1. Components and eigenvalues as in fb.resnet.torch.
+
+    >>> ColorShift()(np.zeros((1, 3, 1, 1), np.float32), np.zeros((1, 4))).ravel().tolist()
+    [0.0, 0.0, 0.0]
+    """
+
+    numbers = 4
+    eigenvalues = np.array([0.2175, 0.0188, 0.0045], np.float32)
+    components = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32)
+
+    def __init__(self, std=0.1):
+        self.std = std
+
+    def __call__(self, images, uniforms=None):
+        if images.dtype.kind != "f":
+            raise DtypeError(f"ColorShift needs floating images, got {images.dtype}: put ToTensor() before it")
+        if uniforms is None:
+            return images
+        radius = self.std * np.sqrt(-2 * np.log1p(-uniforms[:, :2]))  # Box and Muller's normal numbers, three of four
+        angle = 2 * np.pi * uniforms[:, 2:]
+        alpha = np.concatenate([radius * np.cos(angle), radius[:, :1] * np.sin(angle[:, :1])], 1)
+        shift = (alpha * self.eigenvalues) @ self.components.T
+        return images + shift.astype(images.dtype)[:, :, None, None]
 
 
 class RandomAffine(Transform):
@@ -222,6 +309,40 @@ class RandomAffine(Transform):
         x = x + np.tan(shear) * y
         cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
         return _bilinear(images, cos * y - sin * x + (height - 1) / 2, sin * y + cos * x + (width - 1) / 2)
+
+
+def shorter_to(shape: tuple[int, int], side: int) -> tuple[int, int]:
+    """Rows and columns, with the shorter one brought to ``side`` and the other in proportion, rounded down as in torchvision.
+
+    >>> shorter_to((480, 640), 256)
+    (256, 341)
+    """
+    short = min(shape)
+    return tuple(side if n == short else max(1, int(side * n / short)) for n in shape)
+
+
+def _resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Images (N, C, H, W) in another size, each by Pillow: colour ones of uint8 whole, all others plane by plane."""
+    if images.shape[2:] == tuple(size):
+        return images if images.dtype == np.uint8 else images.astype(np.float32)
+    pillow = require("PIL.Image", extra="train")
+    if images.dtype == np.uint8 and images.shape[1] == 3:
+        whole = [pillow.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in images]
+        resized = [np.asarray(image.resize(size[::-1], pillow.Resampling.BILINEAR)).transpose(2, 0, 1) for image in whole]
+        return np.stack(resized) if resized else np.empty((0, 3, *size), np.uint8)
+    planes = np.empty((*images.shape[:2], *size), np.uint8 if images.dtype == np.uint8 else np.float32)
+    for n, c in np.ndindex(images.shape[:2]):
+        plane = pillow.fromarray(images[n, c].astype(planes.dtype))
+        planes[n, c] = np.asarray(plane.resize(size[::-1], pillow.Resampling.BILINEAR))
+    return planes
+
+
+def _one_by_one(images: np.ndarray, transform: Callable) -> np.ndarray:
+    """``transform(i)`` of each image, as one batch; raises ShapeError where they have different sizes."""
+    found = [transform(i) for i in range(len(images))]
+    if len({image.shape for image in found}) > 1:
+        raise ShapeError("images of a batch were resized to different sizes: crop them to one size, image by image")
+    return np.concatenate(found) if found else images
 
 
 def _room(images: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:

@@ -131,7 +131,7 @@ def check_alike(found, expected, what: str) -> None:
     elif isinstance(expected, (list, tuple)) and isinstance(found, (list, tuple)) and len(found) == len(expected):
         for i, (one, other) in enumerate(zip(found, expected, strict=True)):
             check_alike(one, other, f"{what}[{i}]")
-    elif not (_is_number(found) and _is_number(expected) or found == expected):
+    elif not (_is_number(found) and type(expected) in (int, float) or found == expected):
         raise CheckpointError(f"its {what} is {found!r}, where a new one has {expected!r}")
 
 

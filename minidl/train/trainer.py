@@ -14,14 +14,16 @@ from minidl.errors import CheckpointError, DataError, MinidlError, require
 from minidl.nn.utils import preserved
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.ops.softmax import softmax
+from minidl.optim.lr_scheduler import ReduceLROnPlateau
 from minidl.study import pictures
 from minidl.tape import no_grad
-from minidl.tensor import Tensor, tensor
+from minidl.tensor import tensor
 from minidl.train import plots
 from minidl.train.events import EventWriter
 from minidl.train.progress import progress_for
 from minidl.train.run import RunFolder, check_alike, check_history
 
+MOST_CLASSES = 100  # in a confusion matrix that can be drawn
 TRIED = 2  # batches of each kind that run before the first epoch
 
 
@@ -110,13 +112,15 @@ class Trainer:
             self.before_epoch(self.epoch)
         self.model.train()
         progress.begin(self.epoch, len(self.train))
+        by_epoch = isinstance(self.schedule, ReduceLROnPlateau)
         total, correct, count, start = 0.0, 0, 0, time.perf_counter()
-        batches = iter(self.train)
+        batches = _Timed(self.train)
         while group := list(islice(batches, self.accumulate)):
             share = 1 / sum(len(labels) for _, labels in group)
             self.optimizer.zero_grad()
             for images, labels in group:
-                logits, loss = self._forward(images, labels)
+                output, loss = self._forward(images, labels)
+                logits = getattr(output, "logits", output)  # some models give more than their logits in training
                 value = loss.item()
                 if not math.isfinite(value):
                     raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, after {count:,} images: lower the "
@@ -127,19 +131,23 @@ class Trainer:
                 count += len(labels)
                 progress.advance(total / count, correct / count, count / (time.perf_counter() - start))
             self.optimizer.step()
-            if self.schedule is not None:
+            if self.schedule is not None and not by_epoch:
                 self.schedule.step()
         if not count:
             raise DataError("there is nothing to train on: the loader gave no batch")
         seconds = time.perf_counter() - start
         tested = evaluate(self.model, self.test, self.loss, self.device)
-        return {"epoch": self.epoch + 1, "train_loss": total / count, "train_accuracy": correct / count,
-                "test_loss": tested["loss"], "test_accuracy": tested["accuracy"], "lr": self.optimizer.param_groups[0]["lr"],
-                "seconds": round(seconds, 3), "images_per_second": round(count / seconds, 1)}
+        row = {"epoch": self.epoch + 1, "train_loss": total / count, "train_accuracy": correct / count,
+               "test_loss": tested["loss"], "test_accuracy": tested["accuracy"], "test_top5_accuracy": tested["top5_accuracy"],
+               "lr": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3),
+               "images_per_second": round(count / seconds, 1), "waited_for_data": round(batches.seconds / seconds, 4)}
+        if by_epoch:
+            self.schedule.step(1 - row["test_accuracy"])
+        return row
 
-    def _forward(self, images, labels) -> tuple[Tensor, Tensor]:
-        logits = self.model(images.to(self.device))
-        return logits, self.loss(logits, labels.to(self.device))
+    def _forward(self, images, labels) -> tuple:
+        output = self.model(images.to(self.device))
+        return output, self.loss(output, labels.to(self.device))
 
     def try_out(self) -> None:
         """A few batches forward and backward, after which everything is as it was, bit for bit. ``fit`` does it by itself."""
@@ -169,12 +177,13 @@ class Trainer:
         tested = evaluate(self.model, self.test, self.loss, self.device)
         labels, probabilities = tested["labels"], tested["probabilities"]
         classes = self.classes or [str(number) for number in range(probabilities.shape[1])]
-        self.run.picture("confusion.png", plots.confusion(labels, probabilities.argmax(1), classes))
+        if len(classes) <= MOST_CLASSES:
+            self.run.picture("confusion.png", plots.confusion(labels, probabilities.argmax(1), classes))
         self.run.picture("mistakes.png", plots.mistakes(self.test.dataset, labels, probabilities, classes))
 
 
 def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cpu") -> dict:
-    """A classifier in evaluation mode: mean "loss", "accuracy", "labels" (N,) and "probabilities" (N, classes).
+    """A classifier in evaluation mode: mean "loss", "accuracy", "top5_accuracy", "labels" (N,) and "probabilities" (N, classes).
 
     Raises DataError if the loader gives no batch.
 
@@ -182,7 +191,7 @@ def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cp
     >>> from minidl.data import DataLoader, Digits
     >>> found = evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), DataLoader(Digits(train=False), batch_size=90))
     >>> sorted(found), found["probabilities"].shape
-    (['accuracy', 'labels', 'loss', 'probabilities'], (360, 10))
+    (['accuracy', 'labels', 'loss', 'probabilities', 'top5_accuracy'], (360, 10))
     """
     total, all_labels, all_logits = 0.0, [], []
     with preserved(model), no_grad():
@@ -196,4 +205,33 @@ def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cp
         raise DataError("there is nothing to evaluate: the loader gave no batch")
     labels, probabilities = np.concatenate(all_labels), softmax(tensor(np.concatenate(all_logits)), 1).array
     return {"loss": total / len(labels), "accuracy": float((probabilities.argmax(1) == labels).mean()),
-            "labels": labels, "probabilities": probabilities}
+            "top5_accuracy": top_k_accuracy(probabilities, labels, 5), "labels": labels, "probabilities": probabilities}
+
+
+def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """The share of samples whose label is among the k most probable classes; of equally probable ones the first counts.
+
+    ILSVRC's error is 1 minus this, for k = 5.
+
+    >>> top_k_accuracy(np.array([[0.1, 0.6, 0.3], [0.8, 0.1, 0.1]]), np.array([2, 1]), 2)
+    1.0
+    """
+    best = np.argsort(-probabilities, 1, kind="stable")[:, :k]
+    return float((best == labels[:, None]).any(1).mean())
+
+
+class _Timed:
+    """An iterator that counts how long it was waited for: ``seconds``."""
+
+    def __init__(self, source: Iterable):
+        self.source, self.seconds = iter(source), 0.0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        start = time.perf_counter()
+        try:
+            return next(self.source)
+        finally:
+            self.seconds += time.perf_counter() - start

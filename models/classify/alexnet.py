@@ -17,6 +17,19 @@ Two versions:
 """
 
 from minidl import nn
+from minidl.data.transforms import ColorShift
+from minidl.models.classify.recipe import Recipe, crops, inputs, training
+from minidl.models.classify.weights import with_weights
+
+__all__ = ["RECIPES", "AlexNet", "AlexNet2012", "alexnet", "augmented", "inputs", "training"]
+
+# Section 5. The paper lowers the rate by hand when the validation error stops falling, three times in about 90 epochs.
+RECIPES = {"imagenet": Recipe(epochs=90, batch_size=128, lr=0.01, schedule="plateau")}
+
+
+def augmented(size: int):
+    """Training images: crops and mirror images, and colours shifted along their principal components (section 4.1)."""
+    return inputs(size, crops(size), [ColorShift(0.1)])
 
 
 class AlexNet(nn.Module):
@@ -90,6 +103,14 @@ def _response_norm() -> nn.LocalResponseNorm:
     return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
 
-def alexnet(num_classes: int = 1000, dropout: float = 0.5) -> AlexNet:
-    """AlexNet in one column, under torchvision's name."""
-    return AlexNet(num_classes, dropout)
+def alexnet(num_classes: int = 1000, weights=None, dropout: float = 0.5) -> AlexNet:
+    """AlexNet in one column, under torchvision's name.
+
+    ``weights``: None, "imagenet" for the published ones, or a file; see ``minidl.models.classify.weights``.
+    """
+    return with_weights(AlexNet(num_classes, dropout), "alexnet", weights)
+
+
+def alexnet2012(num_classes: int = 1000, weights=None) -> AlexNet2012:
+    """AlexNet as printed; ``weights`` from a file."""
+    return with_weights(AlexNet2012(num_classes), "alexnet2012", weights)

@@ -19,6 +19,36 @@ from typing import NamedTuple
 
 import minidl
 from minidl import nn
+from minidl.data.transforms import ColorShift, RandomHorizontalFlip, RandomResizedCrop
+from minidl.models.classify import recipe
+from minidl.models.classify.recipe import Recipe, inputs
+from minidl.models.classify.weights import with_weights
+
+__all__ = ["MODULES", "RECIPES", "GoogLeNet", "GoogLeNetOutputs", "augmented", "auxiliary_loss", "googlenet",
+           "googlenet2014", "inputs", "training"]
+
+# Section 6: momentum 0.9, the rate 4 % lower every 8 epochs. Rate and decay are those of BVLC's reproduction, the paper names
+# none; its averaging of weights (Polyak) is left out.
+RECIPES = {"imagenet": Recipe(epochs=250, batch_size=32, lr=0.01, weight_decay=2e-4, schedule="exponential")}
+
+
+def augmented(size: int):
+    """Training images: crops of 8 to 100 % of the area and proportions of 3/4 to 4/3, mirror images, shifted colours."""
+    return inputs(size, [RandomResizedCrop(size), RandomHorizontalFlip()], [ColorShift(0.1)])
+
+
+def auxiliary_loss(output, labels) -> minidl.Tensor:
+    """Cross-entropy of the network, plus 0.3 times that of each auxiliary classifier in training (section 5)."""
+    if not isinstance(output, GoogLeNetOutputs):
+        return nn.functional.cross_entropy(output, labels)
+    main, *auxiliary = (nn.functional.cross_entropy(logits, labels) for logits in output)
+    return main + 0.3 * (auxiliary[0] + auxiliary[1])
+
+
+def training(model: "GoogLeNet", config: dict, data, batches: int) -> dict:
+    """What a ``Trainer`` needs besides model and data."""
+    return recipe.training(model, config, data, batches) | {"loss": auxiliary_loss}
+
 
 # Table 1: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool projection. The input's channels follow from the module before.
 MODULES = {
@@ -142,6 +172,13 @@ def _rescaled(x):
     return (x * deviation + mean - 0.5) / 0.5
 
 
-def googlenet(num_classes: int = 1000, **options) -> GoogLeNet:
-    """The version with batch normalisation; options as of ``GoogLeNet``."""
-    return GoogLeNet(num_classes, **options)
+def googlenet(num_classes: int = 1000, weights=None, **options) -> GoogLeNet:
+    """The version with batch normalisation; options as of ``GoogLeNet``. Published weights come with ``transform_input``."""
+    if weights == "imagenet":
+        options = {"transform_input": True} | options
+    return with_weights(GoogLeNet(num_classes, **options), "googlenet", weights)
+
+
+def googlenet2014(num_classes: int = 1000, weights=None, **options) -> GoogLeNet:
+    """The version as printed; options as of ``GoogLeNet``."""
+    return with_weights(GoogLeNet(num_classes, paper=True, **options), "googlenet2014", weights)

@@ -9,12 +9,13 @@ coefficient and bias of the paper's subsampling; a linear output with softmax cr
 61,706 parameters, 416,520 multiply-adds an image.
 """
 
-import math
-from dataclasses import dataclass
 from importlib import resources
 
-from minidl import nn, optim
+from minidl import nn
 from minidl.io import load
+from minidl.models.classify.recipe import Recipe, training
+
+__all__ = ["RECIPES", "LeNet5", "build", "lenet5", "training"]
 
 
 class LeNet5(nn.Module):
@@ -42,21 +43,9 @@ class LeNet5(nn.Module):
         return self.classifier(self.features(x))
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How LeNet-5 is trained on a data set: SGD with momentum, a learning rate that falls along half a cosine to 0."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: bool = True
-
-
 RECIPES = {
-    "digits": Recipe(epochs=40, batch_size=32, lr=0.02),
     "mnist": Recipe(epochs=10, batch_size=64, lr=0.03),
+    "digits": Recipe(epochs=40, batch_size=32, lr=0.02),
     "fashion-mnist": Recipe(epochs=15, batch_size=64, lr=0.03, augment=False),
 }
 
@@ -64,15 +53,6 @@ RECIPES = {
 def build(num_classes: int = 10) -> LeNet5:
     """The network for images of so many classes."""
     return LeNet5(num_classes)
-
-
-def training(model: LeNet5, config: dict, data, batches: int) -> dict:
-    """What a ``Trainer`` needs besides model and data: optimizer and schedule, for ``batches`` steps an epoch."""
-    optimizer = optim.SGD(model.parameters(), config["lr"], config["momentum"], weight_decay=config["weight_decay"])
-    steps = config["epochs"] * batches
-    # Not CosineAnnealingLR, whose length is part of its state: when a resumed run gets more epochs, the cosine stretches.
-    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
-    return {"optimizer": optimizer, "schedule": schedule}
 
 
 def lenet5(weights: str | None = None, num_classes: int = 10) -> LeNet5:

@@ -4,6 +4,8 @@
 
 Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition" (CVPR 2016), table 1 and section 4.2.
 
+Constructors take ``weights``: None, "imagenet" for the published ones, or a file; see ``minidl.models.classify.weights``.
+
 What it changed: a plain network of 34 layers has a larger training error than one of 18, although it could copy it. With
 y = F(x) + x, doing nothing is easy (F = 0) and gradients reach the first layers through the sums. Batch normalisation follows
 each convolution; there is no dropout and no large linear layer. From 50 layers on blocks are bottlenecks: 1x1 down, 3x3, 1x1 up.
@@ -14,7 +16,23 @@ published weights (v1.5) do so in the 3x3, which costs more and errs less.
 """
 
 from minidl import nn
+from minidl.data.transforms import ColorShift, RandomCrop, RandomHorizontalFlip, RandomResize
 from minidl.errors import UsageError
+from minidl.models.classify.recipe import Recipe, inputs, shorter_side, training
+from minidl.models.classify.weights import with_weights
+
+__all__ = ["BLOCKS", "RECIPES", "BasicBlock", "Bottleneck", "ResNet", "augmented", "inputs", "resnet18", "resnet34",
+           "resnet50", "resnet101", "resnet152", "training"]
+
+# Section 3.4: 600,000 steps are 120 epochs.
+RECIPES = {"imagenet": Recipe(epochs=120, batch_size=256, lr=0.1, weight_decay=1e-4, schedule="plateau")}
+
+
+def augmented(size: int):
+    """Training images: the shorter side from 256 to 480, a crop, its mirror image, shifted colours (section 3.4)."""
+    moves = [RandomResize(shorter_side(size), round(size * 480 / 224)), RandomCrop(size), RandomHorizontalFlip()]
+    return inputs(size, moves, [ColorShift(0.1)])
+
 
 
 class BasicBlock(nn.Module):
@@ -24,8 +42,8 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None, residual: bool, v1: bool):
         super().__init__()
-        self.conv1, self.bn1 = _conv(channels, planes, 3, stride), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = _conv(planes, planes, 3), nn.BatchNorm2d(planes)
+        self.conv1, self.bn1 = conv(channels, planes, 3, stride), nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = conv(planes, planes, 3), nn.BatchNorm2d(planes)
         self.relu, self.downsample, self.residual = nn.ReLU(), downsample, residual
 
     def forward(self, x):
@@ -40,9 +58,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None, residual: bool, v1: bool):
         super().__init__()
-        self.conv1, self.bn1 = _conv(channels, planes, 1, stride if v1 else 1), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = _conv(planes, planes, 3, 1 if v1 else stride), nn.BatchNorm2d(planes)
-        self.conv3, self.bn3 = _conv(planes, 4 * planes, 1), nn.BatchNorm2d(4 * planes)
+        self.conv1, self.bn1 = conv(channels, planes, 1, stride if v1 else 1), nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = conv(planes, planes, 3, 1 if v1 else stride), nn.BatchNorm2d(planes)
+        self.conv3, self.bn3 = conv(planes, 4 * planes, 1), nn.BatchNorm2d(4 * planes)
         self.relu, self.downsample, self.residual = nn.ReLU(), downsample, residual
 
     def forward(self, x):
@@ -70,10 +88,11 @@ class Subsample(nn.Module):
         return nn.functional.pad(x, (0, 0, 0, 0, 0, self.missing)) if self.missing else x
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """What both kinds of ResNet share: stages of blocks, shortcuts, weights."""
 
-    def _stage(self, block, planes: int, count: int, stride: int) -> nn.Sequential:
+    def stage(self, block, planes: int, count: int, stride: int) -> nn.Sequential:
+        """``count`` blocks, the first of which may halve the image."""
         blocks = []
         for number in range(count):
             step = stride if number == 0 else 1
@@ -88,16 +107,16 @@ class _Residual(nn.Module):
             return None
         if self.option == "A":
             return Subsample(self.channels, planes, stride)
-        return nn.Sequential(_conv(self.channels, planes, 1, stride), nn.BatchNorm2d(planes))
+        return nn.Sequential(conv(self.channels, planes, 1, stride), nn.BatchNorm2d(planes))
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """He's normal distribution, by the fan-out as in torchvision; batch norms start as the identity."""
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-class ResNet(_Residual):
+class ResNet(Residual):
     """ResNet for ImageNet.   x (N, 3, H, W), made for 224x224 -> logits (N, num_classes).
 
     Parameters have torchvision's names. ``blocks``: how many in each of the four stages. ``option``: shortcuts "A", "B" or "C".
@@ -116,14 +135,14 @@ class ResNet(_Residual):
         if option not in ("A", "B", "C"):
             raise UsageError(f"shortcuts are of option A, B or C, got {option!r}")
         self.option, self.v1, self.residual, self.channels = option, v1, residual, 64
-        self.conv1, self.bn1, self.relu = _conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU()
+        self.conv1, self.bn1, self.relu = conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        self.layer1 = self._stage(block, 64, blocks[0], 1)
-        self.layer2 = self._stage(block, 128, blocks[1], 2)
-        self.layer3 = self._stage(block, 256, blocks[2], 2)
-        self.layer4 = self._stage(block, 512, blocks[3], 2)
+        self.layer1 = self.stage(block, 64, blocks[0], 1)
+        self.layer2 = self.stage(block, 128, blocks[1], 2)
+        self.layer3 = self.stage(block, 256, blocks[2], 2)
+        self.layer4 = self.stage(block, 512, blocks[3], 2)
         self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(512 * block.expansion, num_classes)
-        self._draw()
+        self.draw()
 
     def forward(self, x):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -131,36 +150,8 @@ class ResNet(_Residual):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-class CifarResNet(_Residual):
-    """The ResNets of section 4.2, of 6n + 2 layers for images of 32x32: 16, 32 and 64 maps, n blocks each, option A.
-
-    >>> import minidl
-    >>> model = CifarResNet(20)
-    >>> sum(p.numel() for p in model.parameters()), model(minidl.zeros(2, 3, 32, 32)).shape
-    (269722, (2, 10))
-    """
-
-    input_shape = (3, 32, 32)
-
-    def __init__(self, depth: int = 20, num_classes: int = 10, option: str = "A", residual: bool = True):
-        super().__init__()
-        if depth < 8 or (depth - 2) % 6:
-            raise UsageError(f"a ResNet for CIFAR has 6n + 2 layers, such as 20, 32, 44, 56 or 110, got {depth}")
-        count = (depth - 2) // 6
-        self.option, self.v1, self.residual, self.channels = option, False, residual, 16
-        self.conv1, self.bn1, self.relu = _conv(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
-        self.layer1 = self._stage(BasicBlock, 16, count, 1)
-        self.layer2 = self._stage(BasicBlock, 32, count, 2)
-        self.layer3 = self._stage(BasicBlock, 64, count, 2)
-        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(64, num_classes)
-        self._draw()
-
-    def forward(self, x):
-        x = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
-        return self.fc(self.avgpool(x).flatten(1))
-
-
-def _conv(channels: int, planes: int, size: int, stride: int = 1) -> nn.Conv2d:
+def conv(channels: int, planes: int, size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the size, but for its stride."""
     return nn.Conv2d(channels, planes, size, stride=stride, padding=size // 2, bias=False)
 
 
@@ -168,26 +159,26 @@ BLOCKS = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (B
           101: (Bottleneck, (3, 4, 23, 3)), 152: (Bottleneck, (3, 8, 36, 3))}
 
 
-def resnet18(num_classes: int = 1000, **options) -> ResNet:
+def resnet18(num_classes: int = 1000, weights=None, **options) -> ResNet:
     """18 layers, 11,689,512 parameters; options as of ``ResNet``."""
-    return ResNet(*BLOCKS[18], num_classes, **options)
+    return with_weights(ResNet(*BLOCKS[18], num_classes, **options), "resnet18", weights)
 
 
-def resnet34(num_classes: int = 1000, **options) -> ResNet:
+def resnet34(num_classes: int = 1000, weights=None, **options) -> ResNet:
     """34 layers, 21,797,672 parameters; options as of ``ResNet``."""
-    return ResNet(*BLOCKS[34], num_classes, **options)
+    return with_weights(ResNet(*BLOCKS[34], num_classes, **options), "resnet34", weights)
 
 
-def resnet50(num_classes: int = 1000, **options) -> ResNet:
+def resnet50(num_classes: int = 1000, weights=None, **options) -> ResNet:
     """50 layers, 25,557,032 parameters; options as of ``ResNet``."""
-    return ResNet(*BLOCKS[50], num_classes, **options)
+    return with_weights(ResNet(*BLOCKS[50], num_classes, **options), "resnet50", weights)
 
 
-def resnet101(num_classes: int = 1000, **options) -> ResNet:
+def resnet101(num_classes: int = 1000, weights=None, **options) -> ResNet:
     """101 layers, 44,549,160 parameters; options as of ``ResNet``."""
-    return ResNet(*BLOCKS[101], num_classes, **options)
+    return with_weights(ResNet(*BLOCKS[101], num_classes, **options), "resnet101", weights)
 
 
-def resnet152(num_classes: int = 1000, **options) -> ResNet:
+def resnet152(num_classes: int = 1000, weights=None, **options) -> ResNet:
     """152 layers, 60,192,808 parameters; options as of ``ResNet``."""
-    return ResNet(*BLOCKS[152], num_classes, **options)
+    return with_weights(ResNet(*BLOCKS[152], num_classes, **options), "resnet152", weights)

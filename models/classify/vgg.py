@@ -4,13 +4,31 @@
 
 Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (ICLR 2015), table 1.
 
+Constructors take ``weights``: None, "imagenet" for the published ones, or a file; see ``minidl.models.classify.weights``.
+
 What it changed: two 3x3 convolutions see 5x5 pixels and three see 7x7, with fewer weights and more non-linearities than one large
 window; depth grows from 11 to 19 layers with everything else fixed, and the error falls. A-LRN shows that normalisation of
 responses does not help; C's 1x1 convolutions add non-linearity alone, and D, which has 3x3 in their place, is better.
 """
 
 from minidl import nn
+from minidl.data.transforms import ColorShift, RandomCrop, RandomHorizontalFlip, RandomResize
 from minidl.errors import UsageError
+from minidl.models.classify.recipe import Recipe, inputs, shorter_side, training
+from minidl.models.classify.weights import with_weights
+
+__all__ = ["CONFIGURATIONS", "RECIPES", "VGG", "augmented", "inputs", "training", "vgg11", "vgg11_bn", "vgg11_lrn",
+           "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg16_c", "vgg19", "vgg19_bn"]
+
+# Section 3.1: as AlexNet's; 370,000 steps are 74 epochs.
+RECIPES = {"imagenet": Recipe(epochs=74, batch_size=256, lr=0.01, schedule="plateau")}
+
+
+def augmented(size: int):
+    """Training images: the shorter side from 256 to 512, a crop, its mirror image, shifted colours (section 3.1)."""
+    low = shorter_side(size)
+    return inputs(size, [RandomResize(low, 2 * low), RandomCrop(size), RandomHorizontalFlip()], [ColorShift(0.1)])
+
 
 # Table 1: the number of maps of each convolution; ":1" is a window of 1x1, "M" a pool, "N" response normalisation.
 CONFIGURATIONS = {
@@ -75,41 +93,51 @@ def _layers(names: list[str], batch_norm: bool) -> list[nn.Module]:
     return layers
 
 
-def vgg11(num_classes: int = 1000) -> VGG:
+def vgg11(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration A: 11 layers with weights."""
-    return VGG("A", num_classes)
+    return with_weights(VGG("A", num_classes), "vgg11", weights)
 
 
-def vgg13(num_classes: int = 1000) -> VGG:
+def vgg13(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration B: 13 layers."""
-    return VGG("B", num_classes)
+    return with_weights(VGG("B", num_classes), "vgg13", weights)
 
 
-def vgg16(num_classes: int = 1000) -> VGG:
+def vgg16(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration D: 16 layers, the one that everybody means by VGG."""
-    return VGG("D", num_classes)
+    return with_weights(VGG("D", num_classes), "vgg16", weights)
 
 
-def vgg19(num_classes: int = 1000) -> VGG:
+def vgg19(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration E: 19 layers."""
-    return VGG("E", num_classes)
+    return with_weights(VGG("E", num_classes), "vgg19", weights)
 
 
-def vgg11_bn(num_classes: int = 1000) -> VGG:
+def vgg11_lrn(num_classes: int = 1000, weights=None) -> VGG:
+    """Configuration A-LRN: A with response normalisation."""
+    return with_weights(VGG("A-LRN", num_classes), "vgg11_lrn", weights)
+
+
+def vgg16_c(num_classes: int = 1000, weights=None) -> VGG:
+    """Configuration C: 16 layers, three of them with windows of 1x1."""
+    return with_weights(VGG("C", num_classes), "vgg16_c", weights)
+
+
+def vgg11_bn(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration A with batch normalisation."""
-    return VGG("A", num_classes, batch_norm=True)
+    return with_weights(VGG("A", num_classes, batch_norm=True), "vgg11_bn", weights)
 
 
-def vgg13_bn(num_classes: int = 1000) -> VGG:
+def vgg13_bn(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration B with batch normalisation."""
-    return VGG("B", num_classes, batch_norm=True)
+    return with_weights(VGG("B", num_classes, batch_norm=True), "vgg13_bn", weights)
 
 
-def vgg16_bn(num_classes: int = 1000) -> VGG:
+def vgg16_bn(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration D with batch normalisation."""
-    return VGG("D", num_classes, batch_norm=True)
+    return with_weights(VGG("D", num_classes, batch_norm=True), "vgg16_bn", weights)
 
 
-def vgg19_bn(num_classes: int = 1000) -> VGG:
+def vgg19_bn(num_classes: int = 1000, weights=None) -> VGG:
     """Configuration E with batch normalisation."""
-    return VGG("E", num_classes, batch_norm=True)
+    return with_weights(VGG("E", num_classes, batch_norm=True), "vgg19_bn", weights)

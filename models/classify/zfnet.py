@@ -7,6 +7,11 @@ aliasing from the stride of 4. So the first window shrinks from 11x11 to 7x7 and
 """
 
 from minidl import nn
+from minidl.models.classify.alexnet import RECIPES, augmented
+from minidl.models.classify.recipe import inputs, training
+from minidl.models.classify.weights import with_weights
+
+__all__ = ["RECIPES", "ZFNet", "augmented", "inputs", "training", "zfnet"]
 
 
 class ZFNet(nn.Module):
@@ -45,6 +50,6 @@ class ZFNet(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
-def zfnet(num_classes: int = 1000) -> ZFNet:
-    """ZFNet."""
-    return ZFNet(num_classes)
+def zfnet(num_classes: int = 1000, weights=None) -> ZFNet:
+    """ZFNet; ``weights`` from a file."""
+    return with_weights(ZFNet(num_classes), "zfnet", weights)

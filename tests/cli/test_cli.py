@@ -96,7 +96,11 @@ MISTAKES = {
     (): "required: COMMAND",
     ("train",): "required: model",
     ("train", "lnet"): "unknown model 'lnet'; did you mean lenet?",
-    ("train", "resnet50"): "unknown model 'resnet50'",
+    ("train", "resnet51"): "unknown model 'resnet51'; did you mean resnet",
+    ("train", "alexnet"): "say what to train alexnet on with --data: cifar10",
+    ("train", "alexnet", "--data", "mnist"): "alexnet reads colour images, and mnist has grey ones",
+    ("train", "lenet", "--data", "cifar10"): "lenet reads grey images, and cifar10 has colour ones",
+    ("train", "lenet", "--schedule", "cosinus"): "unknown schedule 'cosinus'; did you mean cosine?",
     ("train", "lenet", "--epoch", "3"): "--epoch 3; did you mean --epochs?",
     ("train", "lenet", "--batchsize=3"): "--batchsize=3; did you mean --batch-size?",
     ("train", "lenet", "--epochs", "many"): "argument --epochs: invalid int value: 'many'",
@@ -294,7 +298,8 @@ def test_killed_in_an_epoch(tmp_path, capsys):
     assert main(["train", "lenet", "--resume", str(tmp_path / "killed")]) == 0
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     assert (alone / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
-    rows = [[{key: value for key, value in json.loads(line).items() if key not in ("seconds", "images_per_second")}
+    times = ("seconds", "images_per_second", "waited_for_data")
+    rows = [[{key: value for key, value in json.loads(line).items() if key not in times}
              for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (alone, killed)]
     assert rows[0] == rows[1] and len(rows[0]) == 4
     assert not [path for path in killed.iterdir() if path.suffix == ".tmp"]

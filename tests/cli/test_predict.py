@@ -116,7 +116,7 @@ def test_an_empty_page(tmp_path, capsys):
     for name, value in (("white", 255), ("black", 0)):
         Image.new("L", (30, 50), value).save(tmp_path / f"{name}.png")
         for data in ("digits", "mnist"):
-            assert np.isfinite(prepare(tmp_path / f"{name}.png", data)).all()
+            assert np.isfinite(prepare(tmp_path / f"{name}.png", {"model": "lenet", "data": data})).all()
     Image.new("L", (1, 1)).save(tmp_path / "one.png")
     assert len(answers(capsys, tmp_path / "white.png", tmp_path / "one.png")) == 2
 

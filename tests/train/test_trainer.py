@@ -51,13 +51,13 @@ def make(folder, seed=3, lr=0.05, workers=0, run=None):
 def metrics(folder):
     """The rows of metrics.jsonl but for what depends on the clock."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in rows]
+    return [{key: row[key] for key in row if key not in ("seconds", "images_per_second", "waited_for_data")} for row in rows]
 
 
 def bits(value):
     """Anything in a checkpoint, with arrays as bytes."""
     if isinstance(value, dict):
-        return {key: bits(item) for key, item in value.items() if key not in ("seconds", "images_per_second")}
+        return {key: bits(item) for key, item in value.items() if key not in ("seconds", "images_per_second", "waited_for_data")}
     if isinstance(value, (list, tuple)):
         return [bits(item) for item in value]
     return value.array.tobytes() if isinstance(value, minidl.Tensor) else value
