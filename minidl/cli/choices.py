@@ -22,6 +22,7 @@ _GREY, _SMALL, _DEPTHS = (1, 28, 28), (3, 32, 32), (20, 32, 44, 56, 110)
 _VGG = ("vgg11", "vgg11-lrn", "vgg13", "vgg16", "vgg16-c", "vgg19", "vgg11-bn", "vgg13-bn", "vgg16-bn", "vgg19-bn")
 MODELS = {
     "lenet": Choice("lenet", "build", _GREY), "lenet-1998": Choice("lenet1998", "build", _GREY),
+    "linear": Choice("linear", "linear", _SMALL), "linear-224": Choice("linear", "linear224"),
     "alexnet": Choice("alexnet", "alexnet"), "alexnet-2012": Choice("alexnet", "alexnet2012", (3, 227, 227)),
     "zfnet": Choice("zfnet", "zfnet"), **{name: Choice("vgg", name.replace("-", "_")) for name in _VGG},
     "googlenet": Choice("googlenet", "googlenet"), "googlenet-2014": Choice("googlenet", "googlenet2014"),
@@ -64,6 +65,11 @@ def build(name: str, num_classes: int | None = None, weights=None):
     constructor = getattr(architecture(name), MODELS[name].constructor)
     options = {} if weights is None else {"weights": weights}
     return constructor(**options) if num_classes is None else constructor(num_classes, **options)
+
+
+def test_batch(name: str) -> int:
+    """How many images are evaluated at once: so many that it is quick, so few that they fit into memory."""
+    return 500 if MODELS[name].input_shape[1] <= 32 else 32
 
 
 def default_data(name: str) -> str:

@@ -1,16 +1,28 @@
-"""Test accuracy of a run.
+"""Test accuracy of a run, or of published weights.
 
 examples:
   minidl eval runs/lenet-digits
   minidl eval runs/lenet-digits --data mnist           on other data than its own
+  minidl eval runs/alexnet-imagenette --views ten      the mean over ten crops of each picture
+  minidl eval runs/vgg16-imagenette --views dense --scales 256,384,512
+  minidl eval --model resnet18 --weights imagenet --data path/to/imagenet
 """
 
-from minidl.cli.choices import DATA, data_set, trained
+from minidl.cli.choices import DATA, MODELS, build, data_set, one_of, test_batch, trained
+from minidl.errors import UsageError
+
+VIEWS = ("single", "ten", "dense")
 
 
 def arguments(parser) -> None:
-    parser.add_argument("path", metavar="RUN", help="a run folder")
+    parser.add_argument("path", metavar="RUN", nargs="?", help="a run folder")
     parser.add_argument("--data", metavar="NAME|DIR", help=f"{', '.join(DATA)}, or a folder (default: the data of the run)")
+    parser.add_argument("--model", metavar="MODEL", help="with --weights and --data, in place of a run")
+    parser.add_argument("--weights", metavar="imagenet|FILE", help="published weights, or a file of weights")
+    parser.add_argument("--views", default="single", help=f"of each picture: {', '.join(VIEWS)} (default: single)")
+    parser.add_argument("--scales", metavar="N,N,...", default="", help="for dense views, the shorter side (default: 256)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode pictures (default: 0)")
+    parser.add_argument("--bad-images", default="stop", help="stop, or skip pictures that are damaged (default: stop)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
 
 
@@ -19,9 +31,50 @@ def run(options) -> None:
     from minidl.device import Device
     from minidl.train import evaluate
 
+    one_of(options.views, VIEWS, "kind of views")
+    one_of(options.bad_images, ("stop", "skip"), "answer to bad images")
     device = Device.parse(options.device)
-    model, config = trained(options.path)
-    test = data_set(options.data or config["data"], train=False, model=config["model"])
-    found = evaluate(model.to(device), DataLoader(test, 500), device=device)
-    print(f"{len(test):,} images, loss {found['loss']:.4f}")
+    model, test, batch = _chosen(options)
+    loader = DataLoader(test, batch, num_workers=options.workers, on_error="skip" if options.bad_images == "skip" else "raise")
+    found = evaluate(model.to(device), loader, device=device)
+    for reason in loader.skipped.values():
+        print(f"left out: {reason}")
+    print(f"{len(found['labels']):,} images, loss {found['loss']:.4f}")
+    if found["probabilities"].shape[1] > 10:
+        print(f"top-1 error {100 - 100 * found['accuracy']:.2f} %, top-5 error {100 - 100 * found['top5_accuracy']:.2f} %")
     print(f"test accuracy {100 * found['accuracy']:.2f} %")
+
+
+def _chosen(options) -> tuple:
+    """Model, test set and batch size."""
+    if options.path and not options.model and not options.weights:
+        model, config = trained(options.path)
+    elif options.model and options.weights and options.data and not options.path:
+        one_of(options.model, MODELS, "model")
+        model, config = None, {"model": options.model}
+    else:
+        raise UsageError("give a run folder, or --model, --weights and --data")
+    name, views = config["model"], options.views
+    size = MODELS[name].input_shape[1]
+    if (views != "single" or options.scales) and size <= 32:
+        raise UsageError(f"{name} reads whole images of {size}x{size}: --views and --scales are for networks of larger pictures")
+    test = data_set(options.data or config["data"], train=False, model=name)
+    classes = len(config.get("classes", test.classes))
+    if len(test.classes) != classes:
+        raise UsageError(f"the run knows {classes} classes, {options.data} has {len(test.classes)}")
+    model = build(name, classes, options.weights) if model is None else model
+    batch = test_batch(name)
+    if views != "single":
+        from minidl.data.transforms import Compose
+        from minidl.models.evaluate.ilsvrc import many_views
+
+        model, transform, batch = many_views(model, size, views, _scales(options.scales))
+        test.transform = Compose([transform] if transform else [])
+    return model, test, batch
+
+
+def _scales(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError:
+        raise UsageError(f"--scales takes whole numbers with commas between them, such as 256,384,512, got {text!r}") from None

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.cli.choices import DATA, MODELS, architecture, build, data_set, default_data, one_of
+from minidl.cli.choices import DATA, MODELS, architecture, build, data_set, default_data, one_of, test_batch
 from minidl.errors import CheckpointError, UsageError
 
 SCHEDULES = ("cosine", "steps", "plateau", "exponential", "constant")
@@ -41,12 +41,13 @@ OPTIONS = {  # name: kind, least value, help
     "overfit": (int, 0, "train and test on the first N training images only, plain: what works learns them by heart (default: 0, "
                         "off)"),
     "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
+    "bad_images": (str, None, "what to do about pictures that are damaged: stop, or skip them and say so (default: stop)"),
     "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
 }
-DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "device": "cpu"}
+DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu"}
 OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
 MOST_WORKERS = 256
-MAY_CHANGE = {"epochs", "workers", "device"}  # when a run goes on
+MAY_CHANGE = {"epochs", "workers", "bad_images", "device"}  # when a run goes on
 
 
 def arguments(parser) -> None:
@@ -76,8 +77,17 @@ def run(options) -> None:
             print(f"\n{trainer.epoch} of {epochs} epochs are kept; go on with: "
                   f"minidl train {options.model} --resume {trainer.run.path}", file=sys.stderr)
         raise
+    for what, loader in (("training", trainer.train), ("test", trainer.test)):
+        if loader.skipped:
+            print(f"{len(loader.skipped)} {what} pictures were left out, since they cannot be read:", file=sys.stderr)
+            print("\n".join(f"  {reason}" for reason in list(loader.skipped.values())[:10]), file=sys.stderr)
     print(f"pictures, metrics and checkpoint are in {trainer.run.path}")
-    print(f"test accuracy {100 * last['test_accuracy']:.2f} %")
+    print(f"test accuracy {100 * last['test_accuracy']:.2f} %" + top5(last["test_top5_accuracy"], len(trainer.classes)))
+
+
+def top5(accuracy: float, classes: int) -> str:
+    """The errors that ILSVRC counts, where there are enough classes for them to mean something."""
+    return f", top-5 {100 * accuracy:.2f} %" if classes > 10 else ""
 
 
 def _try_out(options, given: dict) -> None:
@@ -159,6 +169,8 @@ def _check(config: dict) -> None:
             raise UsageError(f"{_flag(name)} must be a finite number of at least {least}, got {value}")
         if name == "schedule":
             one_of(value, SCHEDULES, "schedule")
+        if name == "bad_images":
+            one_of(value, ("stop", "skip"), "answer to bad images")
         if name == "workers" and value > MOST_WORKERS:
             raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
 
@@ -179,11 +191,14 @@ def trainer_of(config: dict, folder):
         few = np.arange(min(config["overfit"], len(train)))
         plain = data_set(config["data"], True, model=config["model"])
         train, test = Subset(plain, np.resize(few, OVERFIT_STEPS * config.get("batch_size", 1))), Subset(plain, few)
+    on_error = {"stop": "raise", "skip": "skip"}[config["bad_images"]]
     loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
-                        persistent_workers=True)
+                        persistent_workers=True, on_error=on_error)
     model = build(config["model"], len(classes)).to(device)
     pieces = architecture(config["model"]).training(model, config, train, -(-len(loader) // config["accumulate"]))
-    return Trainer(model, train=loader, test=DataLoader(test, 500), run=folder, classes=classes, device=device,
+    tested = DataLoader(test, test_batch(config["model"]), num_workers=config["workers"],
+                        persistent_workers=True, on_error=on_error)
+    return Trainer(model, train=loader, test=tested, run=folder, classes=classes, device=device,
                    accumulate=config["accumulate"], **pieces)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from minidl.errors import DtypeError, ShapeError
+from minidl.errors import DataError, DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.random import derive, seeded
 from minidl.tensor import Tensor
@@ -49,23 +49,33 @@ def _stack(arrays: list):
     return batch
 
 
-def fetch(dataset, collate_fn: Callable | None, indices: np.ndarray, seed: int, epoch: int):
-    """One batch: from the data set's own ``batch`` if it has one, else collated from samples.
+def fetch(dataset, collate_fn: Callable | None, skip: bool, indices: np.ndarray, seed: int, epoch: int) -> tuple:
+    """One batch: from the data set's own ``batch`` if it has one, else collated from samples; and what was left out of it.
 
-    An error on the way has a note that says which samples were read.
+    An error on the way has a note that says which samples were read. With ``skip``, samples that raise DataError are left out:
+    they come, by index, with what is wrong with them; a batch of which nothing is left is None.
     """
     if collate_fn is None and hasattr(dataset, "batch"):
         with _reading(dataset, indices):
-            return tensors(dataset.batch(indices, seed, epoch))
-    samples = []
+            return tensors(dataset.batch(indices, seed, epoch)), {}
+    samples, skipped = [], {}
     for index in indices.tolist():
-        with _reading(dataset, index):
-            if hasattr(dataset, "sample"):
-                samples.append(dataset.sample(index, derive(seed, epoch, index)))
-            else:
-                with seeded(seed, epoch, index):
-                    samples.append(dataset[index])
-    return (collate_fn or default_collate)(samples)
+        try:
+            with _reading(dataset, index):
+                samples.append(_sample(dataset, index, seed, epoch))
+        except DataError as error:
+            if not skip:
+                raise
+            skipped[index] = str(error)
+    return (collate_fn or default_collate)(samples) if samples else None, skipped
+
+
+def _sample(dataset, index: int, seed: int, epoch: int):
+    """A sample as training sees it; without a ``sample`` of its own, one whose random numbers are minidl's default ones."""
+    if hasattr(dataset, "sample"):
+        return dataset.sample(index, derive(seed, epoch, index))
+    with seeded(seed, epoch, index):
+        return dataset[index]
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ class DataLoader:
         collate_fn: makes a batch from a list of samples, in place of ``default_collate``; what it returns comes out as it is.
         generator: draws the seed if there is none; by default minidl's own, so ``minidl.manual_seed`` is enough.
         prefetch_factor: batches under way in each worker.
+        on_error: "raise", or "skip" to leave out samples that raise DataError, such as pictures that are damaged; ``skipped``
+            then has what is wrong with each, by index.
         persistent_workers: keep the workers for the next epoch, which saves their start; but then they don't see what is
             changed in the data set meanwhile.
 
@@ -48,13 +50,16 @@ class DataLoader:
     def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, sampler: Iterable | None = None,
                  batch_sampler: Iterable | None = None, num_workers: int = 0, collate_fn: Callable | None = None,
                  drop_last: bool = False, generator: Generator | None = None, *, seed: int | None = None,
-                 prefetch_factor: int = 2, persistent_workers: bool = False):
+                 prefetch_factor: int = 2, persistent_workers: bool = False, on_error: str = "raise"):
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise UsageError("batch_sampler takes the place of batch_size, shuffle, sampler and drop_last")
         if sampler is not None and shuffle:
             raise UsageError("choose one of sampler and shuffle")
         if seed is not None and generator is not None:
             raise UsageError("choose one of seed and generator")
+        if on_error not in ("raise", "skip"):
+            raise UsageError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        self.on_error, self.skipped = on_error, {}
         self.dataset, self.shuffle, self.sampler, self.batch_sampler = dataset, shuffle, sampler, batch_sampler
         self.batch_size = _at_least(1, "batch_size", batch_size)
         self.num_workers = _at_least(0, "num_workers", num_workers)
@@ -103,9 +108,11 @@ class DataLoader:
         """The batches of one epoch from a position on; ``now`` is (epoch, position) and moves on with each batch."""
         epoch, start = now
         indices = itertools.islice(self._indices(epoch), start, None)
-        for batch in self._here(indices, epoch) if self.num_workers == 0 else self._in_workers(indices, epoch):
+        for batch, skipped in self._here(indices, epoch) if self.num_workers == 0 else self._in_workers(indices, epoch):
             now[1] += 1
-            yield batch
+            self.skipped.update(skipped)
+            if batch is not None:
+                yield batch
         if self._pass is now:
             self._pass = None
 
@@ -126,13 +133,15 @@ class DataLoader:
         return (order[i : i + self.batch_size] for i in range(0, stop, self.batch_size))
 
     def _here(self, indices: Iterator[np.ndarray], epoch: int) -> Iterator:
-        return (fetch(self.dataset, self.collate_fn, chosen, self.seed, epoch) for chosen in indices)
+        skip = self.on_error == "skip"
+        return (fetch(self.dataset, self.collate_fn, skip, chosen, self.seed, epoch) for chosen in indices)
 
     def _in_workers(self, indices: Iterator[np.ndarray], epoch: int) -> Iterator:
         from minidl.data.workers import Workers  # here, because it loads multiprocessing
 
         workers, self._idle = self._idle, None
-        workers = workers or Workers(self.dataset, self.collate_fn, self.num_workers, self.prefetch_factor)
+        skip = self.on_error == "skip"
+        workers = workers or Workers(self.dataset, self.collate_fn, skip, self.num_workers, self.prefetch_factor)
         try:
             yield from workers.run(indices, self.seed, epoch)
         finally:  # also when the iterator is dropped

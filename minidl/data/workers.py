@@ -28,9 +28,9 @@ class Workers:
     Raises UsageError for a data set or ``collate_fn`` that cannot be sent to a process.
     """
 
-    def __init__(self, dataset, collate_fn: Callable | None, count: int, prefetch: int):
+    def __init__(self, dataset, collate_fn: Callable | None, skip: bool, count: int, prefetch: int):
         try:
-            parcel = ForkingPickler.dumps((dataset, collate_fn))
+            parcel = ForkingPickler.dumps((dataset, collate_fn, skip))
         except Exception as error:
             raise UsageError(f"{type(dataset).__name__} or its collate_fn cannot be sent to a worker process ({error}): all that "
                              "they hold must be defined at the top level of a module, so no lambda; or use num_workers=0"
@@ -58,7 +58,7 @@ class Workers:
         return not self.close.alive
 
     def run(self, batches: Iterator, seed: int, epoch: int) -> Iterator:
-        """One batch for each array of indices, in their order.
+        """What ``fetch`` gives for each array of indices, in their order.
 
         An error in a worker is raised here, caused by a DataError that shows where it happened there. The death of a worker
         is a DataError, and ends all of them.

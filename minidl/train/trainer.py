@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 
 from minidl import random
+from minidl.data.dataset import Subset
 from minidl.errors import CheckpointError, DataError, MinidlError, require
 from minidl.nn.utils import preserved
 from minidl.ops.cross_entropy import cross_entropy
@@ -179,7 +180,8 @@ class Trainer:
         classes = self.classes or [str(number) for number in range(probabilities.shape[1])]
         if len(classes) <= MOST_CLASSES:
             self.run.picture("confusion.png", plots.confusion(labels, probabilities.argmax(1), classes))
-        self.run.picture("mistakes.png", plots.mistakes(self.test.dataset, labels, probabilities, classes))
+        kept = np.setdiff1d(np.arange(len(self.test.dataset)), list(self.test.skipped))
+        self.run.picture("mistakes.png", plots.mistakes(Subset(self.test.dataset, kept), labels, probabilities, classes))
 
 
 def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cpu") -> dict:

@@ -1,0 +1,1 @@
+"""How trained networks are tested, by the rules of the competitions."""
