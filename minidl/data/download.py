@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minidl.data.places import cache_folder
+from minidl.data.tar import unpack_pictures
 from minidl.errors import DownloadError, UsageError
 
 CHUNK = 1 << 16
@@ -36,12 +37,16 @@ class File(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A data set that can be downloaded: mirrors hold all files under one address, the official one first."""
+    """A data set that can be downloaded: mirrors hold all files under one address, the official one first.
+
+    ``parts``: folders of class folders, such as train, that its one archive is unpacked to.
+    """
 
     title: str
     licence: str
     mirrors: tuple[str, ...]
     files: tuple[File, ...]
+    parts: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -84,6 +89,7 @@ SOURCES = {
         "Imagenette, ten classes of ImageNet, shorter side 160", "Apache 2.0 for the list; pictures are ImageNet's",
         ("https://s3.amazonaws.com/fast-ai-imageclas/",),
         (File("imagenette2-160.tgz", 99003388, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5"),),
+        ("train", "val"),
     ),
 }
 
@@ -110,6 +116,8 @@ def get(name: str, root=None, progress: Callable[[str, int, int], None] | None =
     folder = Path(root) if root is not None else cache_folder() / name
     for file in source.files:
         fetch(file, [mirror + file.name for mirror in source.mirrors], folder, progress)
+    if not all((folder / part).is_dir() for part in source.parts):
+        unpack_pictures(folder / source.files[0].name, folder, source.parts)
     return folder
 
 

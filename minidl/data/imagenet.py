@@ -22,7 +22,7 @@ from minidl.errors import DataError, require
 DEVKIT = "ILSVRC2012_devkit_t12"
 TRAIN_TAR, VAL_TAR, DEVKIT_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", f"{DEVKIT}.tar.gz"
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
-MOST_META = 64_000_000  # bytes, unfolded
+MOST_META = 16_000_000  # bytes, unfolded
 CLASSES = 1000
 
 
@@ -217,9 +217,9 @@ def _check_unfolded(data: bytes, root: Path) -> None:
         if kind == 15:
             unpacker = zlib.decompressobj()
             try:
-                unfolded += len(unpacker.decompress(data[at + 8 : at + 8 + size], MOST_META - unfolded))
+                unfolded += len(unpacker.decompress(data[at + 8 : at + 8 + size], MOST_META - unfolded + 1))
             except zlib.error as error:
                 raise DataError(f"{root}: the devkit's {META} is damaged: {error}") from None
-            if unpacker.unconsumed_tail:
+            if unfolded > MOST_META:
                 raise DataError(f"{root}: the devkit's {META} unfolds to more than {MOST_META:,} bytes")
         at += 8 + size

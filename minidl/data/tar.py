@@ -1,8 +1,16 @@
-"""Tar files from strangers: never extracted, only looked into. Names in them are labels, not paths."""
+"""Tar files from strangers: never extracted, only looked into. Names in them are labels, not paths.
 
+Headers are parsed by Python's ``tarfile``; the way from one to the next is our own, since Python's follows sizes that lead
+backwards or terabytes beyond the end. Extended headers, which hold long names, are passed over: what minidl looks for has short
+ones.
+"""
+
+import contextlib
 import gzip
 import os
+import re
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -10,37 +18,45 @@ from typing import NamedTuple
 
 from minidl.errors import DataError
 
+BLOCK = 512
+CHUNK = 1 << 20
 ALWAYS, EXPANSION = 1 << 26, 100  # bytes that any archive may unfold to, and how many more for each of its own
+WITHOUT_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
+PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError)
 
 
 class Member(NamedTuple):
-    """A regular file in an uncompressed archive: its last folder and its name, and where its bytes lie."""
+    """A regular file in an archive: the name that it has there, with its folders, and where its bytes lie."""
 
-    folder: str
-    name: str
+    path: PurePosixPath
     start: int
     size: int
 
+    @property
+    def name(self) -> str:
+        """The name without its folders."""
+        return self.path.name
 
-def stream(path) -> Iterator[tuple[str, str, int, "tarfile.ExFileObject"]]:
-    """Each regular file of a tar archive, plain or gzipped, in turn: (folder, name, size, file to read now).
 
-    Links and devices are passed over. Raises DataError for an archive that is damaged or unfolds without end.
+@contextlib.contextmanager
+def stream(path) -> Iterator[Iterator[tuple[Member, "Reader"]]]:
+    """The regular files of a tar archive, plain or gzipped, in turn, each with a reader whose ``read(size)`` gives its bytes.
+
+    Links and devices are passed over. In the ``with``, DataError is raised for an archive that is damaged or unfolds without end.
     """
     try:
         with open(Path(path), "rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             most = ALWAYS + EXPANSION * os.fstat(raw.fileno()).st_size
-            source = _Limited(gzip.GzipFile(fileobj=raw) if zipped else raw, most)
-            with tarfile.open(fileobj=source, mode="r|") as archive:
-                for entry in _regular(archive):
-                    yield *_names(entry), entry.size, archive.extractfile(entry)
+            reader = Reader(gzip.GzipFile(fileobj=raw) if zipped else raw, most)
+            yield ((member, reader) for member in _walk(reader))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not a tar archive that can be read: {error}") from None
 
 
@@ -50,12 +66,33 @@ def read_members(path, names: set[str], most: int) -> dict[str, bytes]:
     Raises DataError for a damaged archive, for two files of a name, and for one of more than ``most`` bytes.
     """
     found = {}
-    for _, name, size, file in stream(path):
-        if name in names:
-            if name in found or size > most:
-                raise DataError(f"{path}: {name} is there twice, or has {size:,} bytes, more than {most:,}")
-            found[name] = file.read()
+    with stream(path) as files:
+        for member, reader in files:
+            if member.name in names:
+                if member.name in found or member.size > most:
+                    raise DataError(f"{member.name} is there twice, or has {member.size:,} bytes, more than {most:,}")
+                found[member.name] = reader.read(member.size)
     return found
+
+
+def unpack_pictures(path, folder: Path, parts: tuple[str, ...]) -> None:
+    """Write the pictures of an archive into ``folder/PART/CLASS/``, for those that lie in ``.../PART/CLASS/`` there.
+
+    Names are kept where they are plain letters, digits, dots, dashes and underscores, and files of other names passed over; so
+    nothing leaves the folder. Parts appear whole or not at all. Raises DataError for a damaged archive.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as work, stream(path) as files:
+        for member, reader in files:
+            names = member.path.parts[-3:]
+            if len(names) == 3 and names[0] in parts and all(PLAIN.fullmatch(name) for name in names):
+                place = Path(work, *names)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(reader.read(member.size))
+        for part in parts:
+            if not (Path(work) / part).is_dir():
+                raise DataError(f"the archive holds no pictures in {part}/")
+        for part in parts:
+            os.rename(Path(work) / part, folder / part)
 
 
 def members(file, start: int = 0, size: int | None = None) -> list[Member]:
@@ -63,66 +100,62 @@ def members(file, start: int = 0, size: int | None = None) -> list[Member]:
 
     Nothing but the headers is read. Raises DataError for a damaged archive.
     """
-    window = _Window(file, start, os.fstat(file.fileno()).st_size - start if size is None else size)
+    length = os.fstat(file.fileno()).st_size
+    end = length if size is None else min(start + size, length)
     try:
-        with tarfile.open(fileobj=window, mode="r:") as archive:
-            found = [Member(*_names(entry), start + entry.offset_data, entry.size) for entry in _regular(archive)]
-    except (OSError, EOFError, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        return list(_walk(_Seeker(file, start, end)))
+    except DAMAGED as error:
         raise DataError(f"not a tar archive that can be read: {error}") from None
-    for member in found:
-        if member.start + member.size > start + window.size:
-            raise DataError(f"{member.name} is truncated: {member.size:,} bytes announced")
-    return found
 
 
-def _regular(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The regular files; raises DataError when the archive leads backwards, where Python's reader would go round for ever."""
-    last = -1
-    for entry in archive:
-        if entry.size < 0 or entry.offset <= last:
+def _walk(source) -> Iterator[Member]:
+    """The regular files of an archive, from one header to the next."""
+    while (block := source.read(BLOCK)).strip(b"\0"):
+        entry = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if entry.size < 0:
             raise DataError("the archive has a member of negative size")
-        last = entry.offset
-        archive.members = []  # or a list of all members grows in memory
-        if entry.isreg() and not entry.issparse():
-            yield entry
+        size = 0 if entry.type in WITHOUT_DATA else entry.size
+        start = source.at
+        if entry.isreg() and entry.type != tarfile.GNUTYPE_SPARSE:
+            yield Member(PurePosixPath(entry.name), start, size)
+        source.skip_to(start + size, start + -(-size // BLOCK) * BLOCK)
 
 
-def _names(entry: tarfile.TarInfo) -> tuple[str, str]:
-    path = PurePosixPath(entry.name)
-    return path.parent.name, path.name
+class Reader:
+    """A stream that is read once from its beginning to a limit; ``at`` is where it stands."""
 
-
-class _Limited:
-    """Bytes read from a stream, up to a limit."""
-
-    def __init__(self, stream, most: int):
-        self.stream, self.left = stream, most
+    def __init__(self, file, most: int):
+        self.file, self.most, self.at = file, most, 0
 
     def read(self, count: int) -> bytes:
-        data = self.stream.read(count)
-        self.left -= len(data)
-        if self.left < 0 or count < 0:
+        """The next bytes, fewer at the end of the stream."""
+        data = self.file.read(min(count, self.most - self.at + 1))
+        self.at += len(data)
+        if self.at > self.most:
             raise DataError("it unfolds to far more than an archive of pictures would; it may be a decompression bomb")
         return data
 
+    def skip_to(self, end: int, following: int) -> None:
+        """Read on to where the next header begins; raises DataError if the stream stops before ``end``."""
+        while self.at < following and self.read(min(CHUNK, following - self.at)):
+            pass
+        if self.at < end:
+            raise DataError(f"truncated: a member should end at byte {end:,}, the archive does at {self.at:,}")
 
-class _Window:
-    """A part of an open file, as a file."""
 
-    def __init__(self, file, start: int, size: int):
-        self.file, self.start, self.size, self.at = file, start, size, 0
+class _Seeker:
+    """The same for a part of an open file, without reading what is skipped."""
 
-    def tell(self) -> int:
-        return self.at
-
-    def seek(self, at: int, whence: int = 0) -> int:
-        if whence or at < 0:
-            raise ValueError("the archive leads to before its beginning")
-        self.at = at
-        return at
+    def __init__(self, file, start: int, end: int):
+        self.file, self.at, self.end = file, start, end
 
     def read(self, count: int) -> bytes:
-        self.file.seek(self.start + self.at)
-        data = self.file.read(max(0, min(count, self.size - self.at)))
+        self.file.seek(self.at)
+        data = self.file.read(max(0, min(count, self.end - self.at)))
         self.at += len(data)
         return data
+
+    def skip_to(self, end: int, following: int) -> None:
+        if end > self.end:
+            raise DataError(f"truncated: a member should end at byte {end:,}, the archive does at {self.end:,}")
+        self.at = following
