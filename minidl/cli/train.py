@@ -52,9 +52,15 @@ MAY_CHANGE = {"epochs", "workers", "bad_images", "device"}  # when a run goes on
 
 def arguments(parser) -> None:
     parser.add_argument("model", help=f"one of {', '.join(MODELS)}")
+    add_options(parser)
+
+
+def add_options(parser, left_out=()) -> None:
+    """The options of a training, for this command and for those that train otherwise."""
     for name, (kind, _, text) in OPTIONS.items():
         how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
-        parser.add_argument(_flag(name), help=text, **how)
+        if name not in left_out:
+            parser.add_argument(_flag(name), help=text, **how)
     parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/MODEL-DATA-TIME)")
     parser.add_argument("--dry-run", action="store_true", help="run two batches of each kind, say what would run, write nothing")
     parser.add_argument("--resume", metavar="RUN", help="continue a run with its own options, of which only "
@@ -75,7 +81,7 @@ def run(options) -> None:
     except KeyboardInterrupt:
         if trainer.run.has_checkpoint:
             print(f"\n{trainer.epoch} of {epochs} epochs are kept; go on with: "
-                  f"minidl train {options.model} --resume {trainer.run.path}", file=sys.stderr)
+                  f"minidl {options.command} {options.model} --resume {trainer.run.path}", file=sys.stderr)
         raise
     for what, loader in (("training", trainer.train), ("test", trainer.test)):
         if loader.skipped:
@@ -92,7 +98,7 @@ def top5(accuracy: float, classes: int) -> str:
 
 def _try_out(options, given: dict) -> None:
     """What a run would start with, and nothing written."""
-    config = new_config(options.model, given)
+    config = new_config(options.model, given, getattr(options, "extra", {}))
     trainer = trainer_of(config, None)
     start = time.perf_counter()
     trainer.try_out()
@@ -101,15 +107,18 @@ def _try_out(options, given: dict) -> None:
     print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters, {len(trainer.train):,} batches an epoch")
 
 
-def new_config(model: str, given: dict) -> dict:
-    """The configuration of a new run: the recipe, with what the command line overrides. Raises UsageError for odd options."""
+def new_config(model: str, given: dict, extra: dict | None = None) -> dict:
+    """The configuration of a new run: the recipe, changed by ``extra``, with what the command line overrides.
+
+    Raises UsageError for odd options.
+    """
     chosen = DEFAULTS | {"data": given.get("data") or default_data(model)} | given
     recipes = architecture(model).RECIPES
     recipe = dataclasses.asdict(recipes.get(chosen["data"], next(iter(recipes.values()))))
     foreign = [_flag(name) for name in given if name not in {"data", *DEFAULTS, *recipe}]
     if foreign:
         raise UsageError(f"{model} has a recipe of its own, without {', '.join(foreign)}")
-    config = {"model": model, **recipe, **chosen}
+    config = {"model": model, **recipe, **(extra or {}), **chosen}
     _check(config)
     return config
 
@@ -118,7 +127,7 @@ def _started(options, given: dict):
     """Trainer and number of epochs of a new run."""
     from minidl.train import RunFolder
 
-    config = new_config(options.model, given)
+    config = new_config(options.model, given, getattr(options, "extra", {}))
     name = f"{options.model}-{Path(config['data']).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(options.out or Path("runs") / name)
     trainer = trainer_of(config, folder)
@@ -191,10 +200,16 @@ def trainer_of(config: dict, folder):
         few = np.arange(min(config["overfit"], len(train)))
         plain = data_set(config["data"], True, model=config["model"])
         train, test = Subset(plain, np.resize(few, OVERFIT_STEPS * config.get("batch_size", 1))), Subset(plain, few)
+    if "tune" in config:
+        from minidl.cli.transfer import prepared
+
+        model, train, test = prepared(config, train, test)
+    else:
+        model = build(config["model"], len(classes))
     on_error = {"stop": "raise", "skip": "skip"}[config["bad_images"]]
     loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
                         persistent_workers=True, on_error=on_error)
-    model = build(config["model"], len(classes)).to(device)
+    model = model.to(device)
     pieces = architecture(config["model"]).training(model, config, train, -(-len(loader) // config["accumulate"]))
     tested = DataLoader(test, test_batch(config["model"]), num_workers=config["workers"],
                         persistent_workers=True, on_error=on_error)

@@ -9,10 +9,11 @@ from minidl.errors import DataError
 def cache_folder() -> Path:
     """Where downloads go and are looked for: ``$MINIDL_DATA``, or ``minidl/data`` in the user's cache directory."""
     named = os.environ.get("MINIDL_DATA")
-    return Path(named) if named else _user_folder()
+    return Path(named) if named else user_folder()
 
 
-def _user_folder() -> Path:
+def user_folder() -> Path:
+    """``minidl/data`` in the user's cache directory."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minidl" / "data"
 
 
@@ -22,7 +23,7 @@ def find_folder(name: str, patterns: tuple[str, ...], root=None) -> Path:
 
     Raises DataError that lists the places looked at and the command that downloads.
     """
-    places = [Path(root) / name, Path(root)] if root is not None else [cache_folder() / name, _user_folder() / name]
+    places = [Path(root) / name, Path(root)] if root is not None else [cache_folder() / name, user_folder() / name]
     for place in places:
         if any(any(place.glob(pattern)) for pattern in patterns):  # and not what a broken download left
             return place

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from minidl import optim
 from minidl.data.transforms import CenterCrop, Compose, Normalize, RandomCrop, RandomHorizontalFlip, Resize, ToTensor
+from minidl.models.classify.transfer import parameter_groups
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels, as the published weights expect
 
@@ -57,7 +58,8 @@ SCHEDULES = {"cosine": cosine, "steps": steps, "plateau": plateau, "exponential"
 
 def training(model, config: dict, data, batches: int) -> dict:
     """What a ``Trainer`` needs besides model and data: optimizer and schedule, for ``batches`` steps an epoch."""
-    optimizer = optim.SGD(model.parameters(), config["lr"], config["momentum"], weight_decay=config["weight_decay"])
+    parameters = parameter_groups(model, config["lr"], config["lower"]) if "tune" in config else model.parameters()
+    optimizer = optim.SGD(parameters, config["lr"], config["momentum"], weight_decay=config["weight_decay"])
     return {"optimizer": optimizer, "schedule": SCHEDULES[config["schedule"]](optimizer, config, batches)}
 
 
