@@ -5,11 +5,11 @@ import difflib
 import os
 import sys
 
-from minidl.cli import data, evaluate, gradcheck, info, lr_find, predict, runs, summary, train, transfer
+from minidl.cli import data, evaluate, experiment, gradcheck, info, lr_find, predict, runs, summary, train, transfer
 from minidl.errors import MinidlError
 
 COMMANDS = {"train": train, "transfer": transfer, "eval": evaluate, "predict": predict, "summary": summary,
-            "gradcheck": gradcheck, "lr-find": lr_find, "runs": runs, "info": info, "data": data}
+            "experiment": experiment, "gradcheck": gradcheck, "lr-find": lr_find, "runs": runs, "info": info, "data": data}
 
 
 def main(arguments: list[str] | None = None) -> int:
