@@ -5,11 +5,26 @@ import difflib
 import os
 import sys
 
-from minidl.cli import data, evaluate, experiment, gradcheck, info, lr_find, predict, runs, summary, train, transfer
+from minidl.cli import (
+    compare,
+    data,
+    evaluate,
+    experiment,
+    gradcheck,
+    info,
+    look,
+    lr_find,
+    predict,
+    runs,
+    summary,
+    train,
+    transfer,
+)
 from minidl.errors import MinidlError
 
-COMMANDS = {"train": train, "transfer": transfer, "eval": evaluate, "predict": predict, "summary": summary,
-            "experiment": experiment, "gradcheck": gradcheck, "lr-find": lr_find, "runs": runs, "info": info, "data": data}
+COMMANDS = {"train": train, "transfer": transfer, "eval": evaluate, "predict": predict, "look": look, "summary": summary,
+            "compare": compare, "experiment": experiment, "gradcheck": gradcheck, "lr-find": lr_find, "runs": runs, "info": info,
+            "data": data}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +56,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     """The command and its options; each command has a parser of its own."""
     import minidl
 
-    commands = "\n".join(f"  {name:9} {module.__doc__.splitlines()[0]}" for name, module in COMMANDS.items())
+    commands = "\n".join(f"  {name:10} {module.__doc__.splitlines()[0]}" for name, module in COMMANDS.items())
     top = Parser("minidl", "Train and study the networks of a computer-vision lecture.",
                  f"commands:\n{commands}\n\nexamples:\n  minidl train lenet\n  minidl predict digit.png\n  minidl train --help")
     top.add_argument("--version", action="version", version=f"minidl {minidl.__version__}")

@@ -17,6 +17,7 @@ from minidl.study.pictures import figure_of
 
 WAYS = {"head": "a new head on fixed features", "all": "all layers trained on", "scratch": "from scratch"}
 SIDE = 32
+STEPS = 300  # at least, however few the images are
 
 
 def small(dataset) -> ImageArrays:
@@ -40,7 +41,7 @@ def run(source: CifarResNet, train, test, each=(1, 5, 20, 75), seeds: int = 3, e
         report=print) -> tuple[dict, object]:
     """Accuracy against the number of images of each class, for three ways to train; ``train`` and ``test`` are sets of pictures.
 
-    Every way gets as many epochs, but at least 300 steps.
+    Every way gets as many epochs, but at least STEPS steps.
     """
     train, test = small(train), small(test)
     state, classes = source.state_dict(), int(train.labels.max()) + 1
@@ -57,7 +58,7 @@ def run(source: CifarResNet, train, test, each=(1, 5, 20, 75), seeds: int = 3, e
 def _one(way: str, state: dict, depth: int, classes: int, train, test, count: int, seed: int, epochs: int) -> float:
     images = some(train, count, seed, inputs(SIDE) if way == "head" else augmented(SIDE))
     steps_an_epoch = -(-len(images) // 32)
-    options = {"epochs": max(epochs, -(-300 // steps_an_epoch)), "batch_size": 32, "seed": seed, "test_each": False}
+    options = {"epochs": max(epochs, -(-STEPS // steps_an_epoch)), "batch_size": 32, "seed": seed, "test_each": False}
     model = seeded(seed, lambda: CifarResNet(depth, classes))
     if way == "scratch":
         return fit(model, images, test, lr=0.05, **options)[-1]["test"]

@@ -19,8 +19,8 @@ def fit(model: nn.Module, train, test, *, epochs: int, lr: float, batch_size: in
         parameters=None, watch: Callable | None = None, test_each: bool = True) -> list[dict]:
     """Train with momentum 0.9 and a cosine; after each epoch the mean training loss and accuracies, "loss", "train", "test".
 
-    ``watch(model)`` is called after each backward pass, before the step. Without ``test_each``, only the last epoch is tested. The
-    model is left trained, in evaluation mode.
+    ``watch(model)`` is called after each backward pass, before the step. Without ``test_each``, only the last epoch is tested.
+    The model is left trained, in evaluation mode.
     """
     loader, tests = DataLoader(train, batch_size, shuffle=True, seed=seed), DataLoader(test, 250)
     optimizer = optim.SGD(model.parameters() if parameters is None else parameters, lr, 0.9, weight_decay=weight_decay)

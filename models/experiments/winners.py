@@ -10,7 +10,7 @@ from minidl.study.pictures import figure_of
 
 PERSON = 5.1
 ILSVRC = [  # year, entry, top-5 error in % on the test set, layers
-    (2010, "NEC-UIUC", 28.2, 0), (2011, "XRCE", 25.8, 0), (2012, "AlexNet", 16.4, 8), (2013, "Clarifai (ZFNet)", 11.7, 8),
+    (2010, "NEC-UIUC", 28.2, 0), (2011, "XRCE", 25.8, 0), (2012, "AlexNet", 16.4, 8), (2013, "Clarifai", 11.7, 8),
     (2014, "GoogLeNet", 6.67, 22), (2014, "VGG", 7.3, 19), (2015, "ResNet", 3.57, 152),
 ]
 VOC = [  # year of the paper, method, mean average precision in % on VOC 2007's test set
@@ -30,12 +30,14 @@ def run(report=print) -> tuple[dict, object]:
     for place, (_, _, error, _) in enumerate(ILSVRC):
         left.text(place, error, f"{error:g}", ha="center", va="bottom", fontsize=8)
     left.axhline(PERSON, color="black", linestyle=":", linewidth=1)
-    left.text(-0.4, PERSON + 0.4, f"a trained person: {PERSON} %", fontsize=8)
+    left.text(6.45, PERSON + 0.3, f"a person: {PERSON}", fontsize=8, ha="right")
     left.tick_params(axis="x", labelsize=6.5)
     axes_of(right, "detection on PASCAL VOC 2007: mean average precision, %", "year of publication")
     for place, (year, name, precision) in enumerate(VOC):
         right.plot(year, precision, "o", color=COLOURS[5] if place == 0 else COLOURS[1], markersize=5)
-        right.annotate(name, (year, precision), xytext=(5, -3), textcoords="offset points", fontsize=7.5)
+        side = -1 if name.startswith(("Fast", "R-CNN", "YOLOv2")) else 1
+        right.annotate(name, (year, precision), xytext=(5 * side, -3), textcoords="offset points", fontsize=7.5,
+                       ha="right" if side < 0 else "left")
     right.set_ylim(25, 85)
     right.set_xlim(2009.5, 2018.5)
     for year, name, error, _ in ILSVRC:

@@ -1,0 +1,40 @@
+"""What accuracy costs: parameters, operations, memory and time of the classifiers on this machine, as a table and as charts.
+
+examples:
+  minidl compare
+  minidl compare alexnet googlenet resnet18 resnet50 --batches 1,8
+"""
+
+import json
+from pathlib import Path
+
+from minidl.cli.choices import one_of
+from minidl.errors import UsageError
+
+
+def arguments(parser) -> None:
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="by torchvision's names, such as vgg16_bn (default: twelve)")
+    parser.add_argument("--batches", default="1,4", metavar="N,N,...", help="images in a batch (default: 1,4)")
+    parser.add_argument("--out", metavar="DIR", default="experiments", help="where charts and numbers go (default: experiments)")
+
+
+def run(options) -> None:
+    from minidl.io import atomic_write, write_text
+    from minidl.models.experiments import complexity
+    from minidl.train.versions import command, versions
+
+    try:
+        batches = [int(part) for part in options.batches.split(",")]
+    except ValueError:
+        batches = []
+    if not batches or min(batches) < 1:
+        raise UsageError(f"--batches takes numbers from 1 with commas between them, got {options.batches!r}")
+    names = [one_of(name.replace("-", "_"), complexity.TOP1, "model") for name in options.models] or list(complexity.TOP1)
+    results, figure = complexity.run(names, tuple(batches))
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "compare.png") as file:
+        figure.savefig(file, format="png", dpi=120)
+    record = {"command": command(), "versions": versions(), "results": results}
+    write_text(folder / "compare.json", json.dumps(record, indent=1) + "\n")
+    print(f"charts and numbers are in {folder}/compare.png and .json")
