@@ -24,7 +24,8 @@ test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bo
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not bars" --ignore tests/test_readme.py tests
 
 parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
-	$(PARITY)/bin/python -m pytest -n 2 tests/parity
+	$(PARITY)/bin/python -m pytest -n 2 -m "not slow" tests/parity
+	$(PARITY)/bin/python -m pytest -m slow tests/parity
 
 bars: $(PARITY)/.parity  ## what takes longer still: trainings, on data from MINIDL_DATA, and speed against PyTorch
 	$(PARITY)/bin/python -m pytest -m bars --override-ini addopts="--import-mode=importlib -ra -s" tests/bars
@@ -47,6 +48,7 @@ $(VENV)/.test: $(VENV)/bin/python setup.cfg
 $(PARITY)/.parity: setup.cfg
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/$(PIP) -e ".[parity]"
+	PIP_CONSTRAINT=/dev/null $(PARITY)/bin/$(PIP) --no-deps torchvision==0.29.2 || echo "no torchvision: its comparisons will skip"
 	@touch $@
 
 docs: $(VENV)/.test  ## the reference, from the docstrings, in build/docs

@@ -38,6 +38,19 @@ def seconds(function, repeat=7, at_least=0.2) -> float:
     return statistics.median(times)
 
 
+_built: list[int] = []
+
+
+def built() -> None:
+    """Called by a measurement when model and data are there: the peak memory above this point is reported as well."""
+    _built.append(_resident())
+
+
+def _resident() -> int:
+    """Bytes of this process that are in memory now; Linux alone tells."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def main(module: str, description: str, peers=("torch",), rounds=3) -> None:
     """The command line of a benchmark script."""
     parser = argparse.ArgumentParser(description=description)
@@ -65,7 +78,8 @@ def _work(module: str, framework: str, threads: int) -> None:
     """One process: measure one framework, print JSON."""
     measured = importlib.import_module(module).measure(framework)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": measured, "peak_bytes": peak, "versions": _versions(framework)}))
+    above = {"peak_above_model_bytes": peak - _built[0]} if _built else {}
+    print(json.dumps({"seconds": measured, "peak_bytes": peak, **above, "versions": _versions(framework)}))
 
 
 def _alternate(module, frameworks, options) -> dict[str, list]:
@@ -95,20 +109,23 @@ def _report(name, description, runs, options) -> dict:
         "benchmark": name, "description": description, "date": date.today().isoformat(), "commit": _commit(),
         "cpu": _cpu(), "threads": options.threads, "rounds": options.rounds,
         "versions": {f: done[0]["versions"] for f, done in runs.items()},
-        "peak_bytes": {f: statistics.median(run["peak_bytes"] for run in done) for f, done in runs.items()},
+        **{key: {f: statistics.median(run[key] for run in done) for f, done in runs.items()}
+           for key in ("peak_bytes", "peak_above_model_bytes") if key in runs["minidl"][0]},
         "rows": rows,
     }
 
 
 def _print(report) -> None:
     frameworks = list(report["peak_bytes"])
-    width = max(len(row) for row in report["rows"])
+    width = max(15, *(len(row) for row in report["rows"]))
     print(f"{report['description']}\n{report['cpu']}, {report['threads']} threads; medians of {report['rounds']} processes")
     print(f"{'':{width}}" + "".join(f"{f:>14}" for f in frameworks) + "".join(f"{f + '/minidl':>16}" for f in frameworks[1:]))
     for row, values in report["rows"].items():
         times = "".join(f"{_readable(values['seconds'].get(f)):>14}" for f in frameworks)
         print(f"{row:{width}}{times}" + "".join(f"{values['ratio'].get(f, '-'):>16}" for f in frameworks[1:]))
-    print(f"{'peak memory':{width}}" + "".join(f"{report['peak_bytes'][f] / 2**20:>11.0f} MB" for f in frameworks))
+    for key, name in (("peak_bytes", "peak memory"), ("peak_above_model_bytes", "above the model")):
+        if key in report:
+            print(f"{name:{width}}" + "".join(f"{report[key][f] / 2**20:>11.0f} MB" for f in frameworks))
 
 
 def _readable(value: float | None) -> str:

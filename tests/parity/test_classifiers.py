@@ -71,6 +71,18 @@ def test_logits_in_float32(name, train, tolerance):
     assert error <= tolerance * float(expected.detach().abs().max())
 
 
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_file_of_torch_save(tmp_path, name, new):
+    """As published weights come: a file that PyTorch wrote, read without it by the constructor."""
+    _, theirs = pair(name, "float32")
+    torch.save(theirs.state_dict(), tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    ours = getattr(models, name)(num_classes=10, weights=tmp_path / "a.pth").eval()
+    x = image(name, "float32")
+    y, expected = ours(minidl.tensor(x)).detach().numpy(), theirs.eval()(torch.tensor(x)).detach().numpy()
+    assert np.abs(y - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_names_of_every_published_model():
     for name in ("alexnet", "vgg11", "vgg13_bn", "vgg19", "resnet34", "resnet152", "googlenet"):
         options = {"init_weights": False} if name == "googlenet" else {}
