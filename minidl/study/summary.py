@@ -26,30 +26,46 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...]) -> list[Row]:
     """One row for each layer without children, in the order they run, for an input of shape (N, C, H, W).
 
     Multiply-adds are those of convolutions and linear layers, biases not counted. Bytes kept are those of arrays that the
-    layer's ops save for backward in training, parameters aside, each counted where it is first saved. The receptive field
-    follows the layers as a chain. The model is left as it was.
+    layer's ops save for backward in training, parameters aside, each counted where it is first saved. Where branches join, the
+    receptive field is that of the one that sees most. The model is left as it was.
 
     >>> from minidl.models import LeNet5
     >>> rows = summarize(LeNet5(), (1, 1, 28, 28))
     >>> sum(r.parameters for r in rows), sum(r.multiply_adds for r in rows)
     (61706, 416520)
     """
-    rows: list[Row] = []
-    field, jump = 1, 1
+    image = zeros(*input_shape, requires_grad=True)
     with preserved(model), enable_grad(), record(model) as seen:
-        model.train()(zeros(*input_shape, requires_grad=True))
+        model.train()(image)
+    fields, rows = _receptive_fields(seen, image), []
     for number, (path, module, shape) in enumerate(seen.calls):
         if list(module.children()):
             continue
         ops = [entry for entry in seen if entry.call == number]
-        if field is not None:
-            field, jump = _receptive_field(module, field, jump)
         rows.append(Row(path, type(module).__name__, shape, sum(p.numel() for p in module.parameters()),
-                        sum(op.multiply_adds for op in ops), sum(op.kept_bytes for op in ops), field))
+                        sum(op.multiply_adds for op in ops), sum(op.kept_bytes for op in ops), fields[number]))
     return rows
 
 
-def _receptive_field(module, field: int, jump: int):
+def _receptive_fields(seen, image) -> dict[int, int | None]:
+    """The receptive field of each call's output, by the call's number; None after flattening."""
+    of_array: dict[int, tuple[int | None, int]] = {id(image.array): (1, 1)}
+    of_call: dict[int, int | None] = {}
+    last: int | None = 1
+    for entry in seen:
+        known = [of_array[id(x)] for x in entry.inputs if id(x) in of_array]
+        if not known:  # an op on weights alone
+            continue
+        field, jump = (None, 1) if any(field is None for field, _ in known) else max(known)
+        first = entry.call not in of_call
+        if first and entry.call is not None and field is not None:
+            field, jump = _window(seen.calls[entry.call].module, field, jump)
+        of_call[entry.call] = last = field
+        of_array |= {id(y): (field, jump) for y in entry.outputs}
+    return {number: of_call.get(number, last) for number in range(len(seen.calls))}
+
+
+def _window(module, field: int, jump: int):
     """Araujo et al. 2019, "Computing receptive fields": each window of k adds (k - 1) times the stride so far."""
     if isinstance(module, (nn.Flatten, nn.Linear, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
         return None, jump

@@ -46,6 +46,27 @@ def test_a_buffer_is_counted_once():
     assert a.saved_bytes == 4 * 6 * FLOAT and b.saved_bytes == 0
 
 
+def test_receptive_field_of_branches():
+    """The branch that sees most decides, and a shortcut adds nothing; measured as below, by gradients."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.small = nn.Conv2d(1, 2, 3, stride=2, padding=1), nn.Conv2d(2, 2, 1)
+            self.large, self.last = nn.Conv2d(2, 2, 5, padding=2), nn.Conv2d(4, 1, 3, padding=1)
+
+        def forward(self, x):
+            x = self.first(x)
+            return self.last(minidl.cat([self.large(x), self.small(x) + x], 1))
+
+    model = Branches()
+    assert {row.name: row.receptive_field for row in summarize(model, (1, 1, 33, 33))} == {
+        "first": 3, "large": 11, "small": 3, "last": 15}
+    x = minidl.randn(1, 1, 33, 33, requires_grad=True)
+    model(x)[0, 0, 8, 8].backward()
+    assert (np.flatnonzero((x.grad.array[0, 0] != 0).any(1)).tolist()) == list(range(16 - 7, 16 + 8))
+
+
 def test_receptive_field():
     """Measured: the pixels whose gradient at one output is not 0."""
     layers = [nn.Conv2d(1, 2, 3, stride=2), nn.ReLU(), nn.Conv2d(2, 2, 3, dilation=2), nn.AvgPool2d(3, stride=1),
