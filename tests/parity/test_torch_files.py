@@ -40,11 +40,13 @@ def test_a_checkpoint(tmp_path, new):
     optimizer.step()
     big = torch.arange(24.0).reshape(4, 6)
     saved = {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 7, "rate": 1e-3, "name": "n\u00e4me", "none": None,
+        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 7, "rate": 1e-3,
+        "name": "n\u00e4me", "none": None,
         "list": [1, -2, 300, 70_000, 2**40, -(2**70), True, 1.5], "tuple": (1, (2, 3), (4, 5, 6), (7, 8, 9, 10), ()),
         "views": [big, big.t(), big[1:3, ::2], big[0, 0]], "parameter": torch.nn.Parameter(torch.ones(2, 3)),
         "dtypes": [torch.ones(3, dtype=dtype) for dtype in (
-            torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)],
+            torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+            torch.bool)],
         "empty": [torch.empty(0), torch.empty(0, 3), torch.tensor(5)],
     }
     torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
