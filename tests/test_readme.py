@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from minidl.data import Imagenette
+from tests.data.pictures import encoded, noise
+from tests.data.test_cifar import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +40,19 @@ def run(arguments: list[str], folder: Path, data: Path | None = None) -> str:
     return result.stdout
 
 
+def little_data(folder: Path) -> Path:
+    """A few pictures in the places of CIFAR-10 and Imagenette."""
+    pictures = [encoded(noise(32, 32, seed)) for seed in range(20)]
+    train = pack(pictures, [k % 10 for k in range(20)])
+    (folder / "cifar10").mkdir(parents=True)
+    np.savez(folder / "cifar10/cifar-10-jpeg.npz", **train | {key.replace("train", "test"): train[key] for key in train})
+    for part in ("train", "val"):
+        for name in Imagenette.names:
+            (folder / "imagenette" / part / name).mkdir(parents=True)
+            (folder / "imagenette" / part / name / "a.jpg").write_bytes(encoded(noise(180, 200), "JPEG"))
+    return folder
+
+
 @pytest.mark.parametrize("body", [body for kind, body in BLOCKS if kind == "python"])
 def test_examples(body, tmp_path):
     assert run(["-c", body.replace("range(2)", "range(1)")], tmp_path)
@@ -44,13 +62,14 @@ def test_minidl_commands(tmp_path):
     """In the order in which the README has them: later ones use the run of the first."""
     (tmp_path / "layers.py").write_text(LAYERS)
     (tmp_path / "digit.png").write_bytes((ROOT / "docs/lenet-digits/filters.png").read_bytes())
+    data = little_data(tmp_path / "data")
     seen = []
     for command in COMMANDS:
         words = command.replace(".venv/bin/", "").split()
         if words[:1] != ["minidl"] or "mnist" in command:  # MNIST is not there: these are checked below
             continue
-        words += ["--epochs", "1"] if words[1] == "train" else []
-        seen.append(run(["-m", *words], tmp_path))
+        words += ["--epochs", "1"] if words[1] in ("train", "transfer") else []
+        seen.append(run(["-m", *words], tmp_path, data))
     assert len(seen) >= 10 and "test accuracy" in seen[0]
 
 
