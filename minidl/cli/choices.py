@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import NamedTuple
 
-from minidl.errors import CheckpointError, DataError, UsageError
+from minidl.errors import CheckpointError, UsageError
 
 CLASSIFY = "minidl.models.classify."
 
@@ -124,10 +124,7 @@ def _colour(name: str, train: bool, transform):
     known = {"cifar10": CIFAR10, "cifar100": CIFAR100, "imagenette": Imagenette, "imagenet": ImageNet}
     if name in known:
         return known[name](train=train, transform=transform)
-    try:
-        return ImageNet(name, train, transform) if ImageNet.is_in(name) else ImageFolder(name, train, transform)
-    except DataError as error:
-        raise DataError(f"{error}; other data sets are {', '.join(DATA)}") from None
+    return ImageNet(name, train, transform) if ImageNet.is_in(name) else ImageFolder(name, train, transform)
 
 
 def trained(path) -> tuple:

@@ -54,10 +54,12 @@ def _chosen(options) -> tuple:
         model, config = None, {"model": options.model}
     else:
         raise UsageError("give a run folder, or --model, --weights and --data")
-    name, views = config["model"], options.views
+    name, views, scales = config["model"], options.views, _scales(options.scales)
+    if scales and views != "dense":
+        raise UsageError("--scales are for --views dense")
     size = MODELS[name].input_shape[1]
-    if (views != "single" or options.scales) and size <= 32:
-        raise UsageError(f"{name} reads whole images of {size}x{size}: --views and --scales are for networks of larger pictures")
+    if views != "single" and size <= 32:
+        raise UsageError(f"{name} reads whole images of {size}x{size}: --views are for networks of larger pictures")
     test = data_set(options.data or config["data"], train=False, model=name)
     classes = len(config.get("classes", test.classes))
     if len(test.classes) != classes:
@@ -68,7 +70,7 @@ def _chosen(options) -> tuple:
         from minidl.data.transforms import Compose
         from minidl.models.evaluate.ilsvrc import many_views
 
-        model, transform, batch = many_views(model, size, views, _scales(options.scales))
+        model, transform, batch = many_views(model, size, views, scales)
         test.transform = Compose([transform] if transform else [])
     return model, test, batch
 

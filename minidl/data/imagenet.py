@@ -42,7 +42,7 @@ class ImageNet(ImageFiles):
     """
 
     def __init__(self, root=None, train=True, transform: Callable | None = None):
-        root = Path(root) if root is not None else find_folder("imagenet", (TRAIN_TAR, VAL_TAR, "train", "val"))
+        root = Path(root) if root is not None else _imagenet_folder()
         if not root.is_dir():
             raise DataError(f"{root}: there is no such folder")
         devkit = _Devkit(root)
@@ -96,6 +96,15 @@ def _imagenette_folder(root) -> Path:
         except DataError:
             pass
         raise
+
+
+def _imagenet_folder() -> Path:
+    try:
+        return find_folder("imagenet", (TRAIN_TAR, VAL_TAR, "train", "val"))
+    except DataError as error:
+        where = str(error).partition("; get it")[0]
+        raise DataError(f"{where}; it is given to those who register at image-net.org: put {TRAIN_TAR}, {VAL_TAR} and "
+                        f"{DEVKIT_TAR} there, packed or unpacked, or name their folder") from None
 
 
 def _training(root: Path) -> tuple[Sequence, np.ndarray, list[str]]:

@@ -29,33 +29,40 @@ def layers_of(model) -> Sequence[nn.Module]:
     return list(layers)
 
 
-def activations(layers: Sequence[nn.Module], images: np.ndarray, depth: int) -> np.ndarray:
-    """The maps (N, C, H, W) after the first ``depth`` layers, for images as the model reads them."""
+def activations(layers: Sequence[nn.Module], images: np.ndarray, depth: int, channel: int) -> np.ndarray:
+    """One map (N, H, W) after the first ``depth`` layers, for images as the model reads them.
+
+    Raises UsageError for a layer or a map that is not there, ShapeError for a layer that gives no maps.
+    """
+    return _forward(layers, images, depth, channel)[-1].numpy()[:, channel]
+
+
+def _forward(layers: Sequence[nn.Module], images: np.ndarray, depth: int, channel: int) -> list:
+    """The images, and what each of the first ``depth`` layers made of them."""
     if not 1 <= depth <= len(layers):
         raise UsageError(f"there are {len(layers)} layers, numbered from 1, got {depth}")
+    found = [tensor(images)]
     with no_grad():
-        x = tensor(images)
         for layer in layers[:depth]:
-            x = layer(x)
-    if x.ndim != 4:
-        raise ShapeError(f"layer {depth} gives {x.shape}, not maps (N, C, H, W)")
-    return x.numpy()
+            found.append(layer(found[-1]))
+    if found[-1].ndim != 4:
+        raise ShapeError(f"layer {depth} gives {found[-1].shape}, not maps (N, C, H, W)")
+    if not 0 <= channel < found[-1].shape[1]:
+        raise UsageError(f"layer {depth} has {found[-1].shape[1]} maps, numbered from 0, got {channel}")
+    return found
 
 
 def project(layers: Sequence[nn.Module], image: np.ndarray, depth: int, channel: int) -> np.ndarray:
     """What of an image (C, H, W) makes the strongest activation of a map after ``depth`` layers: (C, H, W), in pixels.
 
+    Raises as ``activations``.
+
     >>> layers = [nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)]
     >>> project(layers, np.ones((1, 8, 8), np.float32), 3, channel=1).shape
     (1, 8, 8)
     """
-    inputs = [tensor(image[None])]
-    with no_grad():
-        for layer in layers[:depth]:
-            inputs.append(layer(inputs[-1]))
+    inputs = _forward(layers, image[None], depth, channel)
     maps = inputs[-1].numpy()
-    if not 0 <= channel < maps.shape[1]:
-        raise UsageError(f"layer {depth} has {maps.shape[1]} maps, numbered from 0, got {channel}")
     signal = np.zeros_like(maps)
     place = np.unravel_index(maps[0, channel].argmax(), maps.shape[2:])
     signal[(0, channel, *place)] = maps[(0, channel, *place)]
@@ -76,7 +83,7 @@ def strongest(model, images: np.ndarray, depth: int, channel: int, count: int, b
     layers = layers_of(model)
     with preserved(model):
         model.eval()
-        peaks = np.concatenate([activations(layers, images[start : start + batch_size], depth)[:, channel].max((1, 2))
+        peaks = np.concatenate([activations(layers, images[start : start + batch_size], depth, channel).max((1, 2))
                                 for start in range(0, len(images), batch_size)])
         best = np.argsort(-peaks, kind="stable")[:count]
         return [(float(peaks[k]), images[k], project(layers, images[k], depth, channel)) for k in best]

@@ -62,7 +62,7 @@ def test_the_strongest():
     model.features = nn.Sequential(*chain())
     model.train()
     images = np.stack([image(seed=k) for k in range(7)])
-    peaks = [deconvnet.activations(chain(), one[None], 4)[0, 1].max() for one in images]
+    peaks = [deconvnet.activations(chain(), one[None], 4, 1).max() for one in images]
     found = deconvnet.strongest(model, images, 4, 1, count=3, batch_size=3)
     assert [value for value, _, _ in found] == pytest.approx(sorted(peaks, reverse=True)[:3], rel=1e-5)
     np.testing.assert_array_equal(found[0][1], images[int(np.argmax(peaks))])
@@ -73,11 +73,13 @@ def test_what_cannot_be_projected():
     with pytest.raises(UsageError, match="ResNet has none"):
         deconvnet.layers_of(models.resnet18(num_classes=2))
     with pytest.raises(UsageError, match="there are 5 layers, numbered from 1, got 6"):
-        deconvnet.activations(chain(), image()[None], 6)
+        deconvnet.activations(chain(), image()[None], 6, 0)
     with pytest.raises(UsageError, match="layer 5 has 4 maps, numbered from 0, got 4"):
         deconvnet.project(chain(), image(), 5, 4)
+    with pytest.raises(UsageError, match="layer 5 has 4 maps, numbered from 0, got -1"):
+        deconvnet.activations(chain(), image()[None], 5, -1)
     with pytest.raises(ShapeError, match="not maps"):
-        deconvnet.activations([nn.Flatten()], image()[None], 1)
+        deconvnet.activations([nn.Flatten()], image()[None], 1, 0)
 
 
 def test_a_silent_unit():
