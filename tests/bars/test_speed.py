@@ -14,7 +14,12 @@ torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="Py
 
 
 def rows(benchmark: str, *options: str) -> dict:
-    """The rows that a benchmark writes; what was written before is put back."""
+    """The rows that a benchmark writes."""
+    return report(benchmark, *options)["rows"]
+
+
+def report(benchmark: str, *options: str) -> dict:
+    """What a benchmark writes; what was written before is put back."""
     path = ROOT / "benchmarks/results" / f"{benchmark}.json"
     kept = path.read_bytes()
     try:
@@ -24,7 +29,7 @@ def rows(benchmark: str, *options: str) -> dict:
             pytest.skip(result.stderr.strip())
         assert result.returncode == 0, result.stderr
         print(result.stdout)
-        return json.loads(path.read_text())["rows"]
+        return json.loads(path.read_text())
     finally:
         path.write_bytes(kept)
 
@@ -43,6 +48,12 @@ def test_lenet_step(kind):
 @torch
 def test_an_epoch_of_mnist():
     assert rows("mnist_epoch", "--rounds", "5")["one epoch"]["ratio"]["torch"] >= 1.0
+
+
+@torch
+def test_memory_of_an_alexnet_step():
+    found = report("alexnet_step")["peak_above_model_bytes"]
+    assert found["minidl"] <= 1.2 * found["torch"]
 
 
 def test_cold_start():
