@@ -13,7 +13,7 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from minidl.cli.choices import DATA
+    from minidl.data.download import list_datasets
     from minidl.data.places import cache_folder, find_folder
     from minidl.device import Device
     from minidl.errors import DataError, MinidlError
@@ -32,7 +32,7 @@ def run(options) -> None:
     if (found["cupy"] or "").count("cupy") > 1:
         _print("conflict", f"{found['cupy']}: keep one, as in `pip uninstall cupy-cuda12x`")
     _print("data folder", f"{cache_folder()} (MINIDL_DATA)")
-    for name in DATA[1:]:
+    for name in list_datasets():
         try:
             _print(f"  {name}", find_folder(name, ("*",)))
         except DataError:

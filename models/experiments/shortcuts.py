@@ -61,5 +61,5 @@ def _picture(results: dict, images: int):
     gradient.set_yscale("log")
     axes_of(loss, f"training loss, {images:,} images", "epoch").legend(frameon=False, fontsize=8)
     axes_of(accuracy, "test accuracy, %", "epoch")
-    axes_of(gradient, "norm of the gradient: mean (dotted: first step)", "convolution")
+    axes_of(gradient, "norm of the gradient of each convolution", "convolution; dotted: at the first step, else the mean")
     return figure

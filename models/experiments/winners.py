@@ -30,12 +30,12 @@ def run(report=print) -> tuple[dict, object]:
     for place, (_, _, error, _) in enumerate(ILSVRC):
         left.text(place, error, f"{error:g}", ha="center", va="bottom", fontsize=8)
     left.axhline(PERSON, color="black", linestyle=":", linewidth=1)
-    left.text(6.45, PERSON + 0.3, f"a person: {PERSON}", fontsize=8, ha="right")
+    left.text(6.55, PERSON + 0.2, f"person {PERSON}", fontsize=7, ha="right")
     left.tick_params(axis="x", labelsize=6.5)
     axes_of(right, "detection on PASCAL VOC 2007: mean average precision, %", "year of publication")
     for place, (year, name, precision) in enumerate(VOC):
         right.plot(year, precision, "o", color=COLOURS[5] if place == 0 else COLOURS[1], markersize=5)
-        side = -1 if name.startswith(("Fast", "R-CNN", "YOLOv2")) else 1
+        side = -1 if name.startswith(("Fast", "R-CNN")) else 1
         right.annotate(name, (year, precision), xytext=(5 * side, -3), textcoords="offset points", fontsize=7.5,
                        ha="right" if side < 0 else "left")
     right.set_ylim(25, 85)

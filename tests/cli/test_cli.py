@@ -120,7 +120,7 @@ MISTAKES = {
     ("train", "lenet", "--device", "gpu"): "unknown device 'gpu'",
     ("train", "lenet", "--resume", "nowhere"): "nowhere is not a run folder",
     ("eval", "nowhere"): "nowhere is not a run folder",
-    ("eval",): "required: RUN",
+    ("eval",): "give a run folder, or --model, --weights and --data",
     ("predict",): "required: IMAGE",
     ("predict", "nowhere.png"): "nowhere.png: there is no such file",
     ("predict", "."): ".: not a picture",
