@@ -6,7 +6,9 @@ import errno
 import gzip
 import hashlib
 import http.server
+import io
 import re
+import tarfile
 import threading
 import time
 
@@ -15,7 +17,7 @@ import pytest
 
 from minidl.data import download
 from minidl.data.download import File, Source, fetch, get, list_datasets
-from minidl.errors import DownloadError, MinidlError, UsageError
+from minidl.errors import DataError, DownloadError, MinidlError, UsageError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 FILE = File("a-ubyte.gz", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -353,3 +355,38 @@ def test_list_datasets():
         assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size > 0 for file in known.files)
     sources.clear()
     assert list_datasets()  # a copy
+
+
+def archive(**pictures) -> bytes:
+    """A gzipped tar of pictures in train and val."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as made:
+        for part in ("train", "val"):
+            for name, content in pictures.items():
+                entry = tarfile.TarInfo(f"set-160/{part}/{name}/a.JPEG")
+                entry.size = len(content)
+                made.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+def test_an_archive_of_pictures_is_unpacked_once(server, tmp_path, monkeypatch):
+    content = archive(cat=b"cat", dog=b"dog")
+    file = File("set.tgz", len(content), hashlib.sha256(content).hexdigest())
+    mirror = server.serve("/set.tgz", whole(content)).removesuffix("set.tgz")
+    monkeypatch.setitem(download.SOURCES, "set", Source("a set", "none", (mirror,), (file,), ("train", "val")))
+    for _ in range(2):
+        assert get("set", tmp_path) == tmp_path
+        found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        assert found == ["set.tgz", "train/cat/a.JPEG", "train/dog/a.JPEG", "val/cat/a.JPEG", "val/dog/a.JPEG"]
+    assert len(server.requests) == 1
+
+
+def test_an_archive_that_fails_leaves_no_part(server, tmp_path, monkeypatch):
+    """What is not unpacked whole is unpacked again the next time."""
+    content = archive(cat=b"cat")[:-40]
+    file = File("set.tgz", len(content), hashlib.sha256(content).hexdigest())
+    mirror = server.serve("/set.tgz", whole(content)).removesuffix("set.tgz")
+    monkeypatch.setitem(download.SOURCES, "set", Source("a set", "none", (mirror,), (file,), ("train", "val")))
+    with pytest.raises(DataError, match="not a tar archive that can be read"):
+        get("set", tmp_path)
+    assert left(tmp_path) == ["set.tgz"]
