@@ -5,10 +5,8 @@ examples:
   minidl compare alexnet googlenet resnet18 resnet50 --batches 1,8
 """
 
-import json
-from pathlib import Path
-
 from minidl.cli.choices import one_of
+from minidl.cli.results import save_results
 from minidl.errors import UsageError
 
 
@@ -19,9 +17,7 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from minidl.io import atomic_write, write_text
     from minidl.models.experiments import complexity
-    from minidl.train.versions import command, versions
 
     try:
         batches = [int(part) for part in options.batches.split(",")]
@@ -31,10 +27,4 @@ def run(options) -> None:
         raise UsageError(f"--batches takes numbers from 1 with commas between them, got {options.batches!r}")
     names = [one_of(name.replace("-", "_"), complexity.TOP1, "model") for name in options.models] or list(complexity.TOP1)
     results, figure = complexity.run(names, tuple(batches))
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "compare.png") as file:
-        figure.savefig(file, format="png", dpi=120)
-    record = {"command": command(), "versions": versions(), "results": results}
-    write_text(folder / "compare.json", json.dumps(record, indent=1) + "\n")
-    print(f"charts and numbers are in {folder}/compare.png and .json")
+    save_results(options.out, "compare", figure, results)

@@ -13,10 +13,9 @@ examples:
 """
 
 import importlib
-import json
-from pathlib import Path
 
 from minidl.cli.choices import data_set, one_of, trained
+from minidl.cli.results import save_results
 from minidl.errors import UsageError
 
 EXPERIMENTS = {"windows": ("images", "epochs", "seeds"), "normalisation": ("images", "epochs", "seeds"),
@@ -34,9 +33,6 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from minidl.io import atomic_write, write_text
-    from minidl.train.versions import command, versions
-
     known = EXPERIMENTS[one_of(options.name, EXPERIMENTS, "experiment")]
     given = {name: value for name in ("images", "epochs", "seeds") if (value := getattr(options, name)) is not None}
     for name, value in given.items():
@@ -46,13 +42,7 @@ def run(options) -> None:
             raise UsageError(f"--{name} must be at least {10 if name == 'images' else 1}, got {value}")
     module = importlib.import_module(f"minidl.models.experiments.{options.name.replace('-', '_')}")
     results, figure = module.run(*_sources(options), **given)
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / f"{options.name}.png") as file:
-        figure.savefig(file, format="png", dpi=120)
-    record = {"experiment": options.name, "command": command(), "options": given, "versions": versions(), "results": results}
-    write_text(folder / f"{options.name}.json", json.dumps(record, indent=1) + "\n")
-    print(f"picture and numbers are in {folder}/{options.name}.png and .json")
+    save_results(options.out, options.name, figure, results, experiment=options.name, options=given)
 
 
 def _sources(options) -> tuple:

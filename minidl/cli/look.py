@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.cli.choices import MODELS, data_set, trained
 from minidl.cli.predict import prepare
+from minidl.cli.results import save_figure
 from minidl.errors import UsageError
 
 MOST = 200  # test pictures that are looked through
@@ -49,7 +50,7 @@ def _occlude(model, config: dict, path: str, out: str) -> None:
     label, side = int(probabilities.argmax()), image.shape[1]
     found = occlusion.occlusion_map(model, image, label, size=max(1, side // 5), stride=max(1, side // 20))
     name, target = config["classes"][label], Path(out) / f"occlusion-{Path(path).stem}.png"
-    _save(occlusion.picture(image, found, name, probabilities[label]), target)
+    save_figure(occlusion.picture(image, found, name, probabilities[label]), target)
     print(f"{path}: {name} {100 * probabilities[label]:.1f} %, from {100 * found.min():.1f} to {100 * found.max():.1f} % "
           f"with a part covered; the map is {target}")
 
@@ -69,12 +70,5 @@ def _excite(model, config: dict, options) -> None:
         raise UsageError(f"--maps takes numbers with commas between them, got {options.maps!r}") from None
     found = {channel: deconvnet.strongest(model, images, depth, channel, count=6) for channel in maps}
     target = Path(options.out) / f"units-layer{depth}.png"
-    _save(deconvnet.picture(found, f"layer {depth}: pictures that excite a map most, and what of them it saw"), target)
+    save_figure(deconvnet.picture(found, f"layer {depth}: pictures that excite a map most, and what of them it saw"), target)
     print(f"{len(images)} test pictures were looked through; the strongest are in {target}")
-
-
-def _save(figure, path: Path) -> None:
-    from minidl.io import atomic_write
-
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)

@@ -8,6 +8,7 @@ examples:
 from pathlib import Path
 
 from minidl.cli.choices import DATA, MODELS
+from minidl.cli.results import save_figure
 from minidl.cli.train import new_config, trainer_of
 from minidl.errors import UsageError
 
@@ -23,7 +24,6 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from minidl.io import atomic_write
     from minidl.train.lr_find import RULE, lr_find, picture
 
     if not Path(options.out).parent.is_dir():
@@ -35,7 +35,6 @@ def run(options) -> None:
     trainer = trainer_of(config, None)
     found = lr_find(trainer.model, trainer.optimizer, trainer.train, trainer.loss, low=options.low, high=options.high,
                     steps=options.steps)
-    with atomic_write(options.out) as file:
-        picture(found).savefig(file, format="png", dpi=120)
+    save_figure(picture(found), options.out)
     print(f"tried {len(found.rates)} rates from {found.rates[0]:.2g} to {found.rates[-1]:.2g}; the curve is in {options.out}")
     print(f"suggested learning rate {found.suggestion:.2g} ({RULE}); the recipe's is {config['lr']:g}")
