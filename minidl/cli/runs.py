@@ -46,8 +46,8 @@ def _row(folder) -> tuple[str, ...]:
 
 
 def _compare(folders, out) -> None:
+    from minidl.cli.results import save_figure
     from minidl.cli.summary import print_table
-    from minidl.io import atomic_write
     from minidl.train.plots import overlay
 
     if not Path(out).parent.is_dir():
@@ -58,12 +58,11 @@ def _compare(folders, out) -> None:
         raise UsageError(f"{empty[0]} has no finished epoch yet: there is no curve to draw")
     configs = [folder.config for folder in folders]
     print_table([HEADER, *map(_row, folders)], 3)
-    names = sorted({name for config in configs for name in config})
+    names = sorted({name for config in configs for name in config} - {"classes"})  # which may be a thousand
     differing = [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
     if differing:
         print()
         print_table([("differs", *(str(folder.path) for folder in folders)),
                      *((name, *(str(config.get(name, "-")) for config in configs)) for name in differing)], 1 + len(folders))
-    with atomic_write(out) as file:
-        overlay(histories).savefig(file, format="png", dpi=120)
+    save_figure(overlay(histories), out)
     print(f"\ncurves are in {out}")

@@ -12,9 +12,17 @@ CHANNELS = 32
 
 
 def network(layers: list[nn.Module]) -> nn.Sequential:
-    """The layers between a common beginning, which halves the image, and a common end.   x (N, 3, 32, 32) -> (N, 10)."""
-    return nn.Sequential(nn.Conv2d(3, CHANNELS, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *layers, nn.MaxPool2d(4), nn.Flatten(),
-                         nn.Linear(CHANNELS * 16, 10))
+    """The layers between a common beginning, which halves the image, and a common end.   x (N, 3, 32, 32) -> (N, 10).
+
+    Weights are drawn as He et al. 2015 advise for ReLU, so that the deeper network does not begin with fainter signals.
+    """
+    model = nn.Sequential(nn.Conv2d(3, CHANNELS, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *layers,
+                          nn.MaxPool2d(4), nn.Flatten(), nn.Linear(CHANNELS * 16, 10))
+    for layer in model:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return model
 
 
 def one_large() -> nn.Sequential:
@@ -36,7 +44,7 @@ def run(images: int = 5000, epochs: int = 10, seeds: int = 3, report=print) -> t
     results = {}
     for name, build in NETWORKS.items():
         rows = [row for row in summarize(build(), (1, 3, 32, 32)) if row.layer == "Conv2d"][1:]
-        accuracies = [fit(seeded(seed, build), train, test, epochs=epochs, lr=0.03, seed=seed)[-1]["test"]
+        accuracies = [fit(seeded(seed, build), train, test, epochs=epochs, lr=0.01, seed=seed)[-1]["test"]
                       for seed in range(seeds)]
         results[name] = {"receptive_field": rows[-1].receptive_field,
                          "parameters": sum(row.parameters for row in rows),
