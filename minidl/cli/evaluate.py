@@ -9,6 +9,7 @@ examples:
 """
 
 from minidl.cli.choices import DATA, MODELS, build, data_set, one_of, test_batch, trained
+from minidl.cli.train import MOST_WORKERS
 from minidl.errors import UsageError
 
 VIEWS = ("single", "ten", "dense")
@@ -33,6 +34,8 @@ def run(options) -> None:
 
     one_of(options.views, VIEWS, "kind of views")
     one_of(options.bad_images, ("stop", "skip"), "answer to bad images")
+    if not 0 <= options.workers <= MOST_WORKERS:
+        raise UsageError(f"--workers must be from 0 to {MOST_WORKERS}, got {options.workers}")
     device = Device.parse(options.device)
     model, test, batch = _chosen(options)
     loader = DataLoader(test, batch, num_workers=options.workers, on_error="skip" if options.bad_images == "skip" else "raise")

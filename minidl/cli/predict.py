@@ -13,7 +13,7 @@ examples:
 
 import numpy as np
 
-from minidl.cli.choices import MODELS, architecture, build, trained
+from minidl.cli.choices import MODELS, architecture, build, one_of, trained
 from minidl.errors import UsageError
 
 MOST = 3  # classes named
@@ -52,6 +52,8 @@ def _chosen(options) -> tuple:
     if options.path:
         return trained(options.path)
     if options.model:
+        if MODELS[one_of(options.model, MODELS, "model")].input_shape[0] != 3:
+            raise UsageError(f"--weights are for networks of ImageNet's classes, {options.model} is none")
         config = {"model": options.model, "data": "imagenet", "classes": class_names()}
         return build(options.model, weights=options.weights), config
     return lenet5(weights="digits"), {"model": "lenet", "data": "digits", "classes": [str(digit) for digit in range(10)]}

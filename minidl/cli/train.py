@@ -203,7 +203,7 @@ def trainer_of(config: dict, folder):
     if "tune" in config:
         from minidl.cli.transfer import prepared
 
-        model, train, test = prepared(config, train, test)
+        model, train, test = prepared(config, train, test, folder)
     else:
         model = build(config["model"], len(classes))
     on_error = {"stop": "raise", "skip": "skip"}[config["bad_images"]]

@@ -51,7 +51,7 @@ class _PackFiles:
     """The pictures of a pack, each with a name for errors."""
 
     def __init__(self, pack: Pack):
-        self.pack = pack
+        self.pack, self.path = pack, pack.path
 
     def __getitem__(self, index: int) -> tuple[str, bytes]:
         return f"{self.pack.path}: {self.pack.part} picture {index}", self.pack[index]

@@ -12,7 +12,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 MOST_PIXELS = 64_000_000
 # A photograph has a byte for every few pixels. A file that promises far more pixels than that is a decompression bomb.
-PIXELS_ALWAYS, PIXELS_A_BYTE = 16_000_000, 20
+PIXELS_ALWAYS, PIXELS_A_BYTE = 8_000_000, 8
+MOST_SCANS = 100  # of a progressive JPEG, each of which goes over the whole picture; cameras and programs write about ten
 
 
 def open_image(source, name=None):
@@ -29,6 +30,8 @@ def open_image(source, name=None):
             data = source if isinstance(source, bytes) else Path(source).read_bytes()
             with pillow.open(BytesIO(data), formats=FORMATS) as image:
                 _check_size(image.width * image.height, len(data), name)
+                if data.count(b"\xff\xda") > MOST_SCANS and image.format == "JPEG":
+                    raise DataError(f"{name}: a JPEG file of more than {MOST_SCANS} scans, which is not decoded")
                 return _as_rgb(ops.exif_transpose(image), pillow)
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file") from None
@@ -62,5 +65,7 @@ def _as_rgb(image, pillow):
         image = pillow.fromarray((np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8))  # 65535 is white
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
+        white = pillow.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        return white
     return image.convert("RGB")

@@ -4,11 +4,8 @@ Sources: O. Russakovsky et al., "ImageNet large scale visual recognition challen
 (https://github.com/fastai/imagenette).
 """
 
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +13,14 @@ import numpy as np
 from minidl.data import tar
 from minidl.data.folder import ImageFiles, ImageFolder, PackedImages, class_folders, pictures_in
 from minidl.data.image import SUFFIXES
+from minidl.data.matlab import read_table
 from minidl.data.places import find_folder
-from minidl.errors import DataError, require
+from minidl.errors import DataError
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 TRAIN_TAR, VAL_TAR, DEVKIT_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", f"{DEVKIT}.tar.gz"
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
-MOST_META = 16_000_000  # bytes, unfolded
+MOST_META = 4_000_000  # bytes
 CLASSES = 1000
 
 
@@ -107,47 +105,70 @@ def _imagenet_folder() -> Path:
                         f"{DEVKIT_TAR} there, packed or unpacked, or name their folder") from None
 
 
+def _train_folder(root: Path) -> Path | None:
+    return next((root / name for name in ("train", "ILSVRC2012_img_train") if (root / name).is_dir()), None)
+
+
+def _inner_archives(root: Path, file) -> list[tar.Member]:
+    """The archives of the classes in that of all training pictures, in the order of their WordNet ids."""
+    return sorted((m for m in _members(root / TRAIN_TAR, file) if m.name.endswith(".tar")), key=lambda member: member.name)
+
+
+def _known(root: Path) -> list[str]:
+    """The WordNet ids of the training pictures, which number the classes; none where there are no such pictures."""
+    folder = _train_folder(root)
+    if folder is not None:
+        return class_folders(folder)
+    if (root / TRAIN_TAR).is_file():
+        with open(root / TRAIN_TAR, "rb") as file:
+            return [member.name.removesuffix(".tar") for member in _inner_archives(root, file)]
+    return []
+
+
 def _training(root: Path) -> tuple[Sequence, np.ndarray, list[str]]:
     """Files, labels and WordNet ids."""
-    folder = next((root / name for name in ("train", "ILSVRC2012_img_train") if (root / name).is_dir()), None)
+    folder, wnids = _train_folder(root), _known(root)
+    if not wnids:
+        raise DataError(f"{root}: expected train/, ILSVRC2012_img_train/ or {TRAIN_TAR}")
     if folder is not None:
-        wnids = class_folders(folder)
         files: list = [pictures_in(folder / wnid) for wnid in wnids]
-    elif (root / TRAIN_TAR).is_file():
+    else:
         with open(root / TRAIN_TAR, "rb") as file:
-            inner = sorted((m for m in _members(root / TRAIN_TAR, file) if m.name.endswith(".tar")), key=lambda m: m.name)
-            files = [_pictures(_members(root / TRAIN_TAR, file, m.start, m.size)) for m in inner]
-        wnids = [member.name.removesuffix(".tar") for member in inner]
+            files = [_pictures(_members(root / TRAIN_TAR, file, m.start, m.size)) for m in _inner_archives(root, file)]
         if not all(files):
             raise DataError(f"{root / TRAIN_TAR}: {wnids[list(map(len, files)).index(0)]}.tar holds no pictures")
-    else:
-        raise DataError(f"{root}: expected train/, ILSVRC2012_img_train/ or {TRAIN_TAR}")
     labels = np.repeat(np.arange(len(wnids)), list(map(len, files)))
     together = [file for of_class in files for file in of_class]
     return (together if folder is not None else _TarFiles(root / TRAIN_TAR, together)), labels, wnids
 
 
 def _validation(root: Path, devkit: "_Devkit") -> tuple[Sequence, np.ndarray, list[str]]:
+    """Files, labels and WordNet ids; classes are numbered as in training."""
     folder = next((root / name for name in ("val", "ILSVRC2012_img_val") if (root / name).is_dir()), None)
     if folder is not None and any(path.is_dir() for path in folder.iterdir()):
-        wnids = class_folders(folder)
-        parts = [pictures_in(folder / wnid) for wnid in wnids]
-        return [file for part in parts for file in part], np.repeat(np.arange(len(wnids)), list(map(len, parts))), wnids
-    if folder is not None:
-        files: Sequence = pictures_in(folder)
-    elif (root / VAL_TAR).is_file():
-        with open(root / VAL_TAR, "rb") as file:
-            files = _TarFiles(root / VAL_TAR, _pictures(_members(root / VAL_TAR, file)))
+        found = class_folders(folder)
+        parts = [pictures_in(folder / wnid) for wnid in found]
+        files: Sequence = [file for part in parts for file in part]
+        of_files = [wnid for wnid, part in zip(found, parts, strict=True) for _ in part]
     else:
+        files = _flat_validation(root, folder)
+        of_files = devkit.truth(len(files))
+    wnids = _known(root) or sorted(set(of_files) | set(devkit.ids.values()))
+    unknown = sorted(set(of_files) - set(wnids))
+    if unknown:
+        raise DataError(f"{root}: pictures for validation are of classes that training does not have: {', '.join(unknown[:10])}")
+    places = {wnid: place for place, wnid in enumerate(wnids)}
+    return files, np.array([places[wnid] for wnid in of_files], np.int64), wnids
+
+
+def _flat_validation(root: Path, folder: Path | None) -> Sequence:
+    """The pictures for validation where they lie all in one, by name."""
+    if folder is not None:
+        return pictures_in(folder)
+    if not (root / VAL_TAR).is_file():
         raise DataError(f"{root}: expected val/, ILSVRC2012_img_val/ or {VAL_TAR}")
-    truth = devkit.truth()
-    if len(truth) != len(files):
-        raise DataError(f"{root}: the devkit has labels for {len(truth):,} pictures for validation, there are {len(files):,}")
-    wnids = sorted(devkit.ids.values())
-    order = {number: wnids.index(wnid) for number, wnid in devkit.ids.items()}
-    if not set(truth) <= set(order):
-        raise DataError(f"{root}: the devkit's labels name classes that its {META} does not have")
-    return files, np.array([order[number] for number in truth]), wnids
+    with open(root / VAL_TAR, "rb") as file:
+        return _TarFiles(root / VAL_TAR, _pictures(_members(root / VAL_TAR, file)))
 
 
 def _members(path: Path, file, *part) -> list[tar.Member]:
@@ -186,16 +207,22 @@ class _Devkit:
         if data is not None:
             self.ids, self.words = _read_meta(data, root)
 
-    def truth(self) -> list[int]:
-        """ILSVRC's number of the class of each picture for validation, in the order of their names."""
+    def truth(self, count: int) -> list[str]:
+        """The WordNet id of each of ``count`` pictures for validation, in the order of their names."""
         data = self._file(TRUTH)
         if data is None or not self.ids:
             raise DataError(f"{self.root}: the labels for validation are in the devkit: put {DEVKIT_TAR} or the folder {DEVKIT}/ "
                             "beside the pictures")
         try:
-            return [int(line) for line in data.decode("ascii").split()]
+            numbers = [int(line) for line in data.decode("ascii").split()]
         except ValueError as error:
             raise DataError(f"{self.root}: the devkit's {TRUTH} is no list of numbers: {error}") from None
+        if len(numbers) != count:
+            raise DataError(f"{self.root}: the devkit has labels for {len(numbers):,} pictures for validation, "
+                            f"there are {count:,}")
+        if not set(numbers) <= set(self.ids):
+            raise DataError(f"{self.root}: the devkit's labels name classes that its {META} does not have")
+        return [self.ids[number] for number in numbers]
 
     def _file(self, name: str) -> bytes | None:
         plain, packed = self.root / DEVKIT / "data" / name, self.root / DEVKIT_TAR
@@ -206,29 +233,15 @@ class _Devkit:
 
 def _read_meta(data: bytes, root: Path) -> tuple[dict[int, str], dict[str, str]]:
     """WordNet ids by number, and the first name of each class by WordNet id, from the devkit's MATLAB file."""
-    _check_unfolded(data, root)
     try:
-        synsets = require("scipy.io", extra="train").loadmat(BytesIO(data), squeeze_me=True)["synsets"]
-        rows = [(int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"]).split(",")[0]) for row in synsets]
-    except ImportError:
-        raise
-    except Exception as error:  # a damaged file makes the reader raise almost anything
-        raise DataError(f"{root}: the devkit's {META} cannot be read: {error!r}") from None
-    leaves = [row for row in rows if 1 <= row[0] <= CLASSES]
-    return {number: wnid for number, wnid, _ in leaves}, {wnid: name for _, wnid, name in leaves}
-
-
-def _check_unfolded(data: bytes, root: Path) -> None:
-    """Raise DataError for a MATLAB file whose compressed parts unfold without end."""
-    at, unfolded = 128, 0
-    while at + 8 <= len(data):
-        kind, size = struct.unpack("<II", data[at : at + 8])
-        if kind == 15:
-            unpacker = zlib.decompressobj()
-            try:
-                unfolded += len(unpacker.decompress(data[at + 8 : at + 8 + size], MOST_META - unfolded + 1))
-            except zlib.error as error:
-                raise DataError(f"{root}: the devkit's {META} is damaged: {error}") from None
-            if unfolded > MOST_META:
-                raise DataError(f"{root}: the devkit's {META} unfolds to more than {MOST_META:,} bytes")
-        at += 8 + size
+        rows = read_table(data, "synsets")
+    except DataError as error:
+        raise DataError(f"{root}: the devkit's {META}: {error}") from None
+    ids, words = {}, {}
+    for row in rows:
+        number, wnid, text = (row.get(name) for name in ("ILSVRC2012_ID", "WNID", "words"))
+        if not isinstance(number, (int, float)) or not isinstance(wnid, str) or not isinstance(text, str):
+            raise DataError(f"{root}: the devkit's {META} has a class without number, WordNet id or words")
+        if 1 <= number <= CLASSES:  # above these are the groups of classes
+            ids[int(number)], words[wnid] = wnid, text.split(",")[0]
+    return ids, words

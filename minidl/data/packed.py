@@ -9,6 +9,8 @@ import numpy as np
 from minidl.errors import DataError
 from minidl.io.archive import read_npz
 
+LEAST = 30  # bytes that a picture takes
+
 
 class Pack:
     """One part of a pack: ``pictures[k]`` are the bytes of file k, ``labels`` (N,), ``classes`` are names.
@@ -20,11 +22,14 @@ class Pack:
         try:
             keys = [f"{part}_jpeg", f"{part}_offsets", f"{part}_labels", "class_names"]
             self.jpeg, self.offsets, self.labels, names = read_npz(path, keys).values()
-        except FileNotFoundError:
-            raise DataError(f"{path}: there is no such file") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-        self.path, self.part, self.classes = path, part, names.tolist()
+        self.path, self.part = path, part
+        if names.ndim != 1 or names.dtype.kind != "U":
+            raise DataError(f"{path}: class_names must be a list of names, got {names.shape} of {names.dtype}")
+        self.classes = names.tolist()
         self._check()
 
     def __len__(self):
@@ -40,5 +45,7 @@ class Pack:
                             "together")
         if offsets.dtype.kind not in "iu" or offsets[0] != 0 or offsets[-1] != len(jpeg) or (offsets[1:] < offsets[:-1]).any():
             raise DataError(f"{self.path}: the offsets do not rise from 0 to {len(jpeg)}, the number of bytes")
+        if len(jpeg) < LEAST * len(labels):
+            raise DataError(f"{self.path}: {len(labels):,} pictures cannot lie in {len(jpeg):,} bytes")
         if labels.dtype.kind not in "iu" or labels.size and not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise DataError(f"{self.path}: labels must be from 0 to {len(self.classes) - 1}")

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from minidl.errors import DataError
+from minidl.errors import DataError, DownloadError
 
 BLOCK = 512
 CHUNK = 1 << 20
+MOST_STREAMED, MOST_MEMBERS = 30_000, 100_000  # Imagenette has 13,394 pictures, ImageNet 50,000 for validation
+LARGEST_PICTURE = 64_000_000  # bytes
 ALWAYS, EXPANSION = 1 << 26, 100  # bytes that any archive may unfold to, and how many more for each of its own
 WITHOUT_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
 PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -51,9 +53,11 @@ def stream(path) -> Iterator[Iterator[tuple[Member, "Reader"]]]:
             raw.seek(0)
             most = ALWAYS + EXPANSION * os.fstat(raw.fileno()).st_size
             reader = Reader(gzip.GzipFile(fileobj=raw) if zipped else raw, most)
-            yield ((member, reader) for member in _walk(reader))
+            yield ((member, reader) for member in _walk(reader, MOST_STREAMED))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
+    except DownloadError:
+        raise
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except DAMAGED as error:
@@ -79,20 +83,30 @@ def unpack_pictures(path, folder: Path, parts: tuple[str, ...]) -> None:
     """Write the pictures of an archive into ``folder/PART/CLASS/``, for those that lie in ``.../PART/CLASS/`` there.
 
     Names are kept where they are plain letters, digits, dots, dashes and underscores, and files of other names passed over; so
-    nothing leaves the folder. Parts appear whole or not at all. Raises DataError for a damaged archive.
+    nothing leaves the folder. Parts appear whole or not at all, and those that are there stay. Raises DataError for a damaged
+    archive, DownloadError where nothing can be written.
     """
+    parts = tuple(part for part in parts if not (folder / part).exists())
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as work, stream(path) as files:
         for member, reader in files:
             names = member.path.parts[-3:]
             if len(names) == 3 and names[0] in parts and all(PLAIN.fullmatch(name) for name in names):
-                place = Path(work, *names)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(reader.read(member.size))
+                if member.size > LARGEST_PICTURE:
+                    raise DataError(f"{member.name} has {member.size:,} bytes; the limit is {LARGEST_PICTURE:,}")
+                _write(Path(work, *names), reader.read(member.size))
         for part in parts:
             if not (Path(work) / part).is_dir():
                 raise DataError(f"the archive holds no pictures in {part}/")
         for part in parts:
             os.rename(Path(work) / part, folder / part)
+
+
+def _write(place: Path, content: bytes) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    except OSError as error:
+        raise DownloadError(f"{place.parent} cannot be written: {error.strerror or error}") from error
 
 
 def members(file, start: int = 0, size: int | None = None) -> list[Member]:
@@ -103,14 +117,17 @@ def members(file, start: int = 0, size: int | None = None) -> list[Member]:
     length = os.fstat(file.fileno()).st_size
     end = length if size is None else min(start + size, length)
     try:
-        return list(_walk(_Seeker(file, start, end)))
+        return list(_walk(_Seeker(file, start, end), MOST_MEMBERS))
     except DAMAGED as error:
         raise DataError(f"not a tar archive that can be read: {error}") from None
 
 
-def _walk(source) -> Iterator[Member]:
+def _walk(source, most: int) -> Iterator[Member]:
     """The regular files of an archive, from one header to the next."""
-    while (block := source.read(BLOCK)).strip(b"\0"):
+    for _ in range(most):
+        block = source.read(BLOCK)
+        if not block.strip(b"\0"):
+            return
         entry = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         if entry.size < 0:
             raise DataError("the archive has a member of negative size")
@@ -119,6 +136,7 @@ def _walk(source) -> Iterator[Member]:
         if entry.isreg() and entry.type != tarfile.GNUTYPE_SPARSE:
             yield Member(PurePosixPath(entry.name), start, size)
         source.skip_to(start + size, start + -(-size // BLOCK) * BLOCK)
+    raise DataError(f"the archive has more than {most:,} members")
 
 
 class Reader:

@@ -40,11 +40,18 @@ class StoredZip:
 
     def read(self, name: str) -> bytes:
         """The bytes of a member; raises DataError if there is none of this name."""
+        return bytes(self.buffer(name))
+
+    def buffer(self, name: str) -> bytearray:
+        """The same in memory that can be written to."""
         if name not in self.members:
             raise DataError(f"the archive has no member {name!r}")
         start, size = self.members[name]
         self.file.seek(start)
-        return self.file.read(size)
+        content = bytearray(size)
+        if self.file.readinto(content) != size:
+            raise DataError(f"the archive is truncated within {name!r}")
+        return content
 
     def _members(self) -> dict[str, tuple[int, int]]:
         length = os.fstat(self.file.fileno()).st_size
@@ -61,6 +68,8 @@ class StoredZip:
                 raise DataError(f"member {entry.filename!r} is compressed or encrypted; only plain ones are read")
             if entry.filename in members:
                 raise DataError(f"the archive has two members {entry.filename!r}")
+            if not 0 <= entry.header_offset <= length - HEADER:
+                raise DataError(f"member {entry.filename!r} begins outside of the file")
             start = self._start(entry)
             if entry.header_offset < end or entry.compress_size != entry.file_size or start + entry.file_size > length:
                 raise DataError(f"member {entry.filename!r} overlaps another, or is longer than the file")
@@ -103,11 +112,15 @@ def _array(name: str, data: bytes) -> np.ndarray:
         shape, fortran, dtype = read(stream)
     except Exception as error:  # ValueError, KeyError, and what parsing a hostile header may raise
         raise DataError(f"array {name!r} has a header that cannot be read: {error}") from None
-    if dtype.kind not in "biufU" or fortran:
+    if dtype.kind not in "biufU" or dtype.subdtype is not None or fortran:
         raise DataError(f"array {name!r} is of dtype {dtype}{', Fortran order' if fortran else ''}: numbers or strings are read")
     count = 1
     for size in shape:
         count *= size
-    if min(shape, default=0) < 0 or count * dtype.itemsize != len(data) - stream.tell() or not dtype.itemsize:
+    if len(shape) > 8 or not all(0 <= size < 2**40 for size in shape) or not dtype.itemsize \
+            or count * dtype.itemsize != len(data) - stream.tell():
         raise DataError(f"array {name!r} is announced as {shape} of {dtype}, but has {len(data) - stream.tell():,} bytes")
-    return np.frombuffer(data, dtype, count, stream.tell()).reshape(shape)
+    array = np.frombuffer(data, dtype, count, stream.tell()).reshape(shape)
+    if dtype.kind == "U" and np.frombuffer(data, dtype.byteorder + "u4", -1, stream.tell()).max(initial=0) > 0x10FFFF:
+        raise DataError(f"array {name!r} holds text that is no Unicode")
+    return array

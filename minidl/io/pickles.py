@@ -18,6 +18,8 @@ import numpy as np
 from minidl.errors import CheckpointError
 
 DEPTH = 64  # of lists, tuples and dicts in each other
+MOST_INSTRUCTIONS = 500_000  # CIFAR-100's training set takes some 250,000, a network of a thousand tensors 40,000
+LONGEST_KEY = 1000  # bytes
 
 
 class Function(NamedTuple):
@@ -86,7 +88,7 @@ class Machine:
 
     def run(self) -> tuple[Any, int]:
         """The object, and where in the data its pickle ended. Raises CheckpointError."""
-        while True:
+        for _ in range(MOST_INSTRUCTIONS):
             at, code = self.at, self._take(1)
             if code == b".":
                 if len(self.stack) != 1 or self.marks:
@@ -101,6 +103,7 @@ class Machine:
                 raise
             except (IndexError, KeyError, ValueError, TypeError, struct.error, OverflowError) as error:
                 raise CheckpointError(f"the pickle is damaged at byte {at}: instruction {code!r}: {error!r}") from None
+        raise CheckpointError(f"the pickle has more than {MOST_INSTRUCTIONS:,} instructions")
 
     # Reading
 
@@ -195,6 +198,8 @@ class Machine:
         if not isinstance(target, dict) or len(pairs) % 2:
             raise CheckpointError(f"the pickle sets items of a {type(target).__name__}, at byte {self.at}")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if type(key) in (str, bytes) and len(key) > LONGEST_KEY:
+                raise CheckpointError(f"the pickle has a dict with a key of {len(key):,} characters")
             key = _text(key) if type(key) is bytes else key
             if type(key) not in (str, int):
                 raise CheckpointError(f"the pickle has a dict with a key of type {type(key).__name__}; strings and ints are read")

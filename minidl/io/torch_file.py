@@ -44,7 +44,9 @@ class Storage:
         """Take over the bytes of the file; bfloat16 becomes float32."""
         elements = np.frombuffer(buffer, DTYPES[self.kind])
         if self.kind == "BFloat16Storage":
-            elements = (elements.astype(np.uint32) << 16).view(np.float32)
+            halves = np.zeros((self.count, 2), "<u2")
+            halves[:, 1] = elements
+            elements = halves.view("<f4")[:, 0]
         if self.kind == "BoolStorage" and elements.view(np.uint8).max(initial=0) > 1:
             raise CheckpointError(f"storage {self.key!r} is boolean and has bytes other than 0 and 1")
         self.elements = elements
@@ -61,13 +63,14 @@ class Rebuilt(NamedTuple):
 
 def _rebuild(storage, offset, shape, stride, *_) -> Rebuilt:
     sizes = [*shape, *stride, offset]
-    if (len(shape) != len(stride) or len(shape) > 32 or not all(type(size) is int and 0 <= size < 2**63 for size in sizes)
-            or math.prod(shape) > storage.count):
+    if len(shape) != len(stride) or len(shape) > 32 or not all(type(size) is int and 0 <= size < 2**62 for size in sizes):
+        raise CheckpointError("a tensor has a shape, strides or an offset that are no such numbers")
+    if math.prod(shape) > storage.count:
         raise CheckpointError(f"a tensor of shape {shape} and strides {stride} does not fit into {storage.count:,} elements")
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if math.prod(shape) and last >= storage.count:
         raise CheckpointError(f"a tensor of shape {shape} ends at element {last:,} of a storage of {storage.count:,}")
-    return Rebuilt(storage, offset, shape, stride)
+    return Rebuilt(storage, offset, shape, tuple(0 if size <= 1 else step for size, step in zip(shape, stride, strict=True)))
 
 
 _TENSOR = (Storage, int, tuple, tuple)
@@ -96,10 +99,13 @@ def _tensor(value):
     if not isinstance(value, Rebuilt):
         return None
     elements = value.storage.elements
-    step = elements.itemsize
-    view = np.lib.stride_tricks.as_strided(elements[value.offset :] if math.prod(value.shape) else elements[:0], value.shape,
-                                           [step * n for n in value.stride])
-    return Tensor(view)
+    try:
+        if not math.prod(value.shape):
+            return Tensor(np.empty(value.shape, elements.dtype))
+        strides = [elements.itemsize * step for step in value.stride]
+        return Tensor(np.lib.stride_tricks.as_strided(elements[value.offset :], value.shape, strides))
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise CheckpointError(f"a tensor of shape {value.shape} cannot be held: {error}") from None
 
 
 class _Storages:
@@ -113,8 +119,8 @@ class _Storages:
         if type(name) is not tuple or len(name) not in (5, 6) or name[0] != "storage" or name[5:] not in ((), (None,)):
             raise CheckpointError("it refers to something outside of itself that is no storage of a tensor")
         kind, key, count = name[1], name[2], name[4]
-        if kind not in DTYPES or type(key) is not str or type(count) is not int or not 0 <= count < 2**60:
-            raise CheckpointError(f"the storage {str(key)[:40]!r} is described in an unknown way")
+        if (type(kind), type(key), type(count)) != (str, str, int) or kind not in DTYPES or not 0 <= count < 2**60:
+            raise CheckpointError("a storage is described in an unknown way")
         storage = self.by_key.setdefault(key, Storage(kind, key, count))
         if (storage.kind, storage.count) != (kind, count):
             raise CheckpointError(f"the storage {key[:40]!r} is described in two ways")
@@ -144,7 +150,7 @@ def _read_zip(path):
                 if archive.sizes.get(name) != storage.nbytes:
                     raise CheckpointError(f"the storage {key[:40]!r} should have {storage.nbytes:,} bytes, and has "
                                           f"{archive.sizes.get(name, 'none')}")
-                storage.fill(bytearray(archive.read(name)))
+                storage.fill(archive.buffer(name))
     except DataError as error:
         raise CheckpointError(str(error)) from None
     return found, storages.by_key.values(), len(data)

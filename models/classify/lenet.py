@@ -14,6 +14,7 @@ from importlib import resources
 from minidl import nn
 from minidl.io import load
 from minidl.models.classify.recipe import Recipe, training
+from minidl.models.classify.weights import with_weights
 
 __all__ = ["RECIPES", "LeNet5", "build", "lenet5", "training"]
 
@@ -50,9 +51,9 @@ RECIPES = {
 }
 
 
-def build(num_classes: int = 10) -> LeNet5:
-    """The network for images of so many classes."""
-    return LeNet5(num_classes)
+def build(num_classes: int = 10, weights=None) -> LeNet5:
+    """The network for images of so many classes; ``weights`` from a file."""
+    return with_weights(LeNet5(num_classes), "lenet", weights)
 
 
 def lenet5(weights: str | None = None, num_classes: int = 10) -> LeNet5:

@@ -23,6 +23,7 @@ from minidl import nn
 from minidl.data import transforms
 from minidl.errors import UsageError
 from minidl.kernels.shapes import ConvGeometry
+from minidl.models.classify.weights import with_weights
 from minidl.op import Op
 from minidl.ops.conv import Conv2dInputGrad, Conv2dWeightGrad
 from minidl.ops.index import Put
@@ -269,11 +270,11 @@ def global_rate(epoch: int) -> float:
     return next((rate for last, rate in RATES if epoch < last), 1e-5)
 
 
-def build(num_classes: int = 10) -> LeNet5Of1998:
-    """The network; its outputs are drawn for ten digits. Raises UsageError for another number of classes."""
+def build(num_classes: int = 10, weights=None) -> LeNet5Of1998:
+    """The network, with ``weights`` from a file if given; its outputs are drawn for ten digits, so others are a UsageError."""
     if num_classes != 10:
         raise UsageError(f"LeNet-5 of 1998 has bitmaps for the ten digits; the data have {num_classes} classes")
-    return LeNet5Of1998()
+    return with_weights(LeNet5Of1998(), "lenet-1998", weights)
 
 
 def training(model: LeNet5Of1998, config: dict, data, batches: int) -> dict:

@@ -13,8 +13,8 @@ import numpy as np
 
 import minidl
 from minidl import nn
-from minidl.data import DataLoader, Dataset
-from minidl.errors import UsageError
+from minidl.data import DataLoader, Dataset, ImageArrays, Subset
+from minidl.errors import DataError, UsageError
 from minidl.io import load, save
 from minidl.nn.utils import preserved
 
@@ -111,42 +111,70 @@ class Features(Dataset):
         return self.features[indices], self.labels[indices]
 
 
-def extract(model: nn.Module, dataset: Dataset, folder=None, batch_size: int = 32, workers: int = 0) -> Features:
+def extract(model: nn.Module, dataset: Dataset, folder=None, batch_size: int = 32, workers: int = 0,
+            on_error: str = "raise") -> Features:
     """What reaches the head of a model for each sample, in evaluation mode: the data set, with features (N, D) in its batches.
 
-    ``folder``: where they are kept, under a name that depends on the weights and on the data (labels, and the first and last
-    image); the next time they are read from there.
+    Samples that cannot be read are left out with ``on_error="skip"``. Raises DataError for a data set without samples.
+
+    ``folder``: where they are kept and read from the next time, under a name that depends on what the model makes of the first
+    and the last sample, on its weights, and on the data: the arrays of a set in memory, names, sizes and times of files. Features
+    of other kinds of data sets are not kept.
     """
-    path = None if folder is None else Path(folder) / f"features-{_fingerprint(model, dataset)}.safetensors"
-    if path is not None and path.is_file():
-        found = load(path)
-        return Features(dataset, found["features"].numpy(), found["labels"].numpy())
-    features: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    handle = head(model).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].cpu().numpy()))
-    try:
-        with preserved(model), minidl.no_grad():
-            model.eval()
-            for images, of_images in DataLoader(dataset, batch_size, num_workers=workers):
-                model(images)
-                labels.append(of_images.numpy())
-    finally:
-        handle.remove()
-    together = Features(dataset, np.concatenate(features), np.concatenate(labels))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save({"features": minidl.tensor(together.features), "labels": minidl.tensor(together.labels)}, path)
-    return together
-
-
-def _fingerprint(model: nn.Module, dataset: Dataset) -> str:
-    digest = hashlib.sha256()
+    if not len(dataset):
+        raise DataError("there is nothing to compute features of: the data set is empty")
+    identity = None if folder is None or on_error == "skip" else _identity(dataset)
+    if identity is None:
+        return _computed(model, dataset, batch_size, workers, on_error)
+    ends = _computed(model, Subset(dataset, [0, len(dataset) - 1]), 2, 0, "raise")
+    digest = hashlib.sha256(identity + ends.features.tobytes())
     top = {id(p) for p in head(model).parameters()}
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if id(value) not in top:
             digest.update(name.encode() + np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
-    labels = getattr(dataset, "labels", None)
-    digest.update(str(len(dataset)).encode() + (b"" if labels is None else labels.tobytes()))
-    for index in (0, len(dataset) - 1):
-        digest.update(np.ascontiguousarray(dataset[index][0]).tobytes())
-    return digest.hexdigest()[:16]
+    path = Path(folder) / f"features-{digest.hexdigest()[:16]}.safetensors"
+    if path.is_file():
+        found = load(path)
+        return Features(dataset, found["features"].numpy(), found["labels"].numpy())
+    together = _computed(model, dataset, batch_size, workers, on_error)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save({"features": minidl.tensor(together.features), "labels": minidl.tensor(together.labels)}, path)
+    return together
+
+
+def _computed(model: nn.Module, dataset: Dataset, batch_size: int, workers: int, on_error: str) -> Features:
+    features: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    loader = DataLoader(dataset, batch_size, num_workers=workers, on_error=on_error)
+    handle = head(model).register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].cpu().numpy()))
+    try:
+        with preserved(model), minidl.no_grad():
+            model.eval()
+            for images, of_images in loader:
+                model(images)
+                labels.append(of_images.numpy())
+    finally:
+        handle.remove()
+    if not features:
+        raise DataError("there is nothing to compute features of: no sample can be read")
+    kept = np.setdiff1d(np.arange(len(dataset)), list(loader.skipped))
+    left = dataset if len(kept) == len(dataset) else Subset(dataset, kept)
+    return Features(left, np.concatenate(features), np.concatenate(labels))
+
+
+def _identity(dataset: Dataset) -> bytes | None:
+    """A checksum of the data in memory, or of names, sizes and times of the files; None for data that cannot be told so."""
+    digest = hashlib.sha256()
+    files = getattr(dataset, "files", None)
+    if isinstance(dataset, ImageArrays):
+        digest.update(str(dataset.images.shape).encode() + dataset.images.tobytes())
+    elif isinstance(files, list):
+        for path in files:
+            digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    elif hasattr(files, "path"):
+        path = Path(files.path)
+        digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    else:
+        return None
+    digest.update(dataset.labels.tobytes())
+    return digest.digest()

@@ -212,6 +212,13 @@ PACKS = {
     "Fortran's order": lambda p: p.update(train_labels=np.asfortranarray(np.zeros((2, 3), np.uint8))),
     "another size": lambda p: p.update(pack([encoded(noise(32, 31), "JPEG")] * 2, [1, 2])),
     "no picture": lambda p: p.update(pack([b"no picture", JPEG], [1, 2])),
+    "names that are one": lambda p: p.update(class_names=np.array("cat")),
+    "names that are numbers": lambda p: p.update(class_names=np.arange(10)),
+    "names in two axes": lambda p: p.update(class_names=p["class_names"][None]),
+    "names that are no Unicode": lambda p: p.update(class_names=np.full(10, 2**32 - 1, np.uint32).view("U1")),
+    "more pictures than bytes": lambda p: p.update(
+        train_offsets=np.zeros(10**6 + 1, np.int64) + len(p["train_jpeg"]) * (np.arange(10**6 + 1) > 0),
+        train_labels=np.zeros(10**6, np.uint8)),
     "an empty picture": lambda p: p.update(pack([b"", JPEG], [1, 2])),
 }
 
@@ -236,8 +243,8 @@ HEADERS = {
     "code": npy(b"__import__('os').system('touch hacked')\n"), "a key missing": npy(b"{'descr': '|u1', 'shape': (2,)}\n"),
     "cut": npy(b"{'descr': '|u1', 'fortran_order': False, 'shape'"), "longer than the file": b"\x93NUMPY\1\0\xff\xff{",
     **{f"shape {shape}": npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': %s}\n" % shape.encode()) for shape in (
-        "(3,)", "(-2,)", "(2**3,)", "(10**9, 10**9)", "(4294967296, 4294967296)", "(2.0,)", "(True, 2, 2)", "2", "'ab'", "(" *
-        200)},
+        "(3,)", "(-2,)", "(2**3,)", "(10**9, 10**9)", "(4294967296, 4294967296)", "(2.0,)", "(True, 2, 2)", "2", "'ab'",
+        "(" * 150, "(0, 10000000000000000000000000000000)", "(0, 4611686018427387904, 4)", "(" + "1," * 70 + ")")},
     **{f"dtype {kind}": npy(b"{'descr': %s, 'fortran_order': False, 'shape': (2,)}\n" % kind.encode()) for kind in (
         "'|O'", "'|V1'", "'|S1'", "'<M8'", "[('a', '|u1')]", "'|u1,|u1'", "None", "'|U0'", "'<u2'")},
     "nested": npy(b"{'descr': " + b"[" * 5000 + b"]" * 5000 + b"}\n"),

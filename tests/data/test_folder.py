@@ -10,6 +10,7 @@ import pytest
 
 from minidl.data import DataLoader, ImageFolder, ImageNet, Imagenette, PackedImages
 from minidl.data.imagenet import class_names
+from minidl.data.matlab import read_table
 from minidl.data.tar import unpack_pictures
 from minidl.errors import DataError, UsageError
 from tests.data.pictures import encoded, noise
@@ -166,6 +167,22 @@ def test_imagenet_in_class_folders(tmp_path):
     assert ImageNet(tmp_path).classes == WNIDS
 
 
+@pytest.mark.parametrize("layout", [distributed, unpacked])
+def test_classes_are_numbered_as_in_training(tmp_path, layout):
+    """Also where the pictures for validation are of some classes only; what training does not have is refused."""
+    layout(tmp_path)
+    val = tmp_path / "val"
+    for wnid in WNIDS[1:]:
+        fill(val / wnid, x=7)
+    for path in val.glob("*.JPEG"):
+        path.unlink()
+    assert contents(ImageNet(tmp_path, train=False)) == [(7, 1), (7, 2)]
+    assert ImageNet(tmp_path, train=False).classes == ImageNet(tmp_path).classes
+    fill(val / "n99999999", x=1)
+    with pytest.raises(DataError, match="of classes that training does not have: n99999999"):
+        ImageNet(tmp_path, train=False)
+
+
 def test_imagenet_that_lacks_something(tmp_path):
     unpacked(tmp_path)
     data = tmp_path / DEVKIT / "data"
@@ -194,7 +211,18 @@ def matlab(*parts: bytes) -> bytes:
 
 
 BOMB = zlib.compress(struct.pack("<II", 14, 2**31 - 1) + bytes(200 << 20), 9)
+def nested(depth: int) -> bytes:
+    """Cells within cells."""
+    content = b""
+    for _ in range(depth):
+        parts = struct.pack("<IIII", 6, 8, 1, 0) + struct.pack("<IIii", 5, 8, 1, 1) + struct.pack("<II", 1, 0) + content
+        content = struct.pack("<II", 14, len(parts)) + parts
+    return content
+
+
 METAS = {
+    "cells 2,000 deep": matlab() + nested(2000), "cells 2,000 deep, compressed": matlab(zlib.compress(nested(2000))),
+    "big-endian": b"MATLAB 5.0 MAT-file".ljust(124) + b"\1\0MI" + struct.pack(">II", 15, len(BOMB)) + BOMB,
     "empty": b"", "text": b"synsets", "header alone": matlab(), "a bomb": matlab(BOMB), "two bombs": matlab(BOMB, BOMB),
     "damaged part": matlab(b"abc"), "an array of 2^31 bytes": matlab(zlib.compress(struct.pack("<II", 14, 2**31 - 1))),
     "a part beyond the end": matlab()[:128] + struct.pack("<II", 15, 2**31 - 1) + b"abc",
@@ -208,12 +236,27 @@ METAS = {
 
 @pytest.mark.parametrize("case", METAS)
 def test_hostile_tables(tmp_path, case):
-    pytest.importorskip("scipy.io").loadmat  # noqa: B018, loaded here, so that its import is not measured
     unpacked(tmp_path)
     path = tmp_path / DEVKIT / "data" / "meta.mat"
     path.write_bytes(METAS[case])
     error = read_within_limits(lambda _: ImageNet(tmp_path, train=False), path)
     assert type(error) is DataError and "meta.mat" in str(error), error
+
+
+def test_tables_as_scipy_writes_them(tmp_path):
+    """Numbers of each kind, text, and what is neither; compressed and not."""
+    scipy, out = pytest.importorskip("scipy.io"), {}
+    rows = np.array([(1, "n01", "a, b", 0.5, [[1, 2]]), (300, "n02", "\u00e9t\u00e9", 2.0, [[3]])],
+                    [(name, object) for name in ("number", "wnid", "words", "height", "children")])
+    for compressed in (False, True):
+        file = io.BytesIO()
+        scipy.savemat(file, {"other": np.eye(3), "synsets": rows[:, None]}, do_compression=compressed)
+        out[compressed] = read_table(file.getvalue(), "synsets")
+    assert out[False] == out[True] == [
+        {"number": 1, "wnid": "n01", "words": "a, b", "height": 0.5, "children": None},
+        {"number": 300, "wnid": "n02", "words": "\u00e9t\u00e9", "height": 2.0, "children": 3}]
+    with pytest.raises(DataError, match="has no table rows"):
+        read_table(file.getvalue(), "rows")
 
 
 def test_class_names():
@@ -237,6 +280,15 @@ def test_unpacking(tmp_path):
     assert found == ["a.tgz", "target/train/n01440764/a.JPEG", "target/val/n01440764/b.JPEG"]
     pictures = Imagenette(target, train=False)
     assert pictures.classes == ["tench"] and contents(pictures) == [(2, 0)]
+
+
+def test_unpacking_goes_on_after_an_interruption(tmp_path):
+    """A part that is there stays as it is; the other is unpacked."""
+    (tmp_path / "a.tgz").write_bytes(tar_of({"i/train/c/a.JPEG": colour(1), "i/val/c/b.JPEG": colour(2)}, "w:gz"))
+    fill(tmp_path / "train" / "c", mine=3)
+    unpack_pictures(tmp_path / "a.tgz", tmp_path, ("train", "val"))
+    assert [path.name for path in (tmp_path / "train" / "c").iterdir()] == ["mine.png"]
+    assert [path.name for path in (tmp_path / "val" / "c").iterdir()] == ["b.JPEG"]
 
 
 def test_an_archive_that_ends_early(tmp_path):

@@ -103,6 +103,7 @@ def test_no_warnings(recwarn):
         open_image(encoded(Image.fromarray(COLOURS).quantize(4), transparency=bytes([0, 255])))
 
 
+PROGRESSIVE = encoded(noise(), "JPEG", progressive=True)
 JPEG, PNG, GIF = encoded(noise(), "JPEG"), encoded(noise()), encoded(noise(), "GIF")
 WEBP, BMP, PPM = encoded(noise(), "WEBP"), encoded(noise(), "BMP"), encoded(noise(), "PPM")
 ZEROS = zlib.compress(bytes(9000 * 9001))
@@ -114,6 +115,9 @@ HOSTILE = {
     "60,000 x 60,000 pixels": png_of(60_000, 60_000), "2^31 - 1 pixels wide": png_of(2**31 - 1, 1),
     "9000 x 9000 of zeros": png_of(9000, 9000, ZEROS),
     "5000 x 5000 of zeros": png_of(5000, 5000, zlib.compress(bytes(5000 * 5001))),
+    "scan upon scan": PROGRESSIVE[: PROGRESSIVE.rindex(b"\xff\xda")]
+    + 200 * PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2] + b"\xff\xd9",
+    "8000 x 8000 and zeros behind": png_of(8000, 8000, zlib.compress(bytes(8000 * 8001), 9)) + bytes(2_000_000),
     "no pixels": png_of(0, 0), "no width": png_of(0, 10), "no data": png_of(10, 10),
     "data that is no zlib": png_of(10, 10, b"abc"), "a depth of 3 bits": png_of(4, 4, zlib.compress(bytes(20)), depth=3),
     "a colour type of 9": png_of(4, 4, colour=9),

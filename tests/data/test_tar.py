@@ -92,6 +92,7 @@ HOSTILE = {
     "negative size": header(b"\xff" * 12) + bytes(512),
     "size of 2^63": header(b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7) + bytes(512),
     "size that is no number": header(b"abcdefgh\0") + bytes(512),
+    "200,000 headers": gzip.compress(header(b"0\0", name=b"b") * 200_000),
     "two of a name": TWICE, "larger than allowed": archive(("a", bytes(101))),
     **{f"pax header {word!r}": header(b"%011o\0" % len(word), b"x") + word.ljust(512, b"\0") + header(b"00000000003\0")
        + b"abc".ljust(512, b"\0")

@@ -57,6 +57,13 @@ def test_views_share_their_storage(tmp_path):
     assert found["b"][1, 0].item() == 9
 
 
+def test_strides_of_single_elements_do_not_matter(tmp_path):
+    """PyTorch writes any stride where an axis has one element or none."""
+    data = state(text("a"), tensor((1,), (2**61,)), text("b"), tensor((0, 5), (2**61, 1)), text("c"), tensor((1, 3), (7, 2)))
+    found = load(tmp_path / "a.pth", zipped(data))
+    assert found["a"].tolist() == [0.0] and found["b"].shape == (0, 5) and found["c"].tolist() == [[0, 2, 4]]
+
+
 def test_bfloat16_becomes_float32(tmp_path):
     data = state(text("w"), tensor((2,), (1,), count=2, kind="BFloat16Storage"))
     found = load(tmp_path / "a.pth", zipped(data, {"x/data/0": struct.pack("<2H", 0x3F80, 0xC0A0)}))["w"]
@@ -141,6 +148,13 @@ PICKLES = {
     "a parameter of no tensor": state(W, name("torch._utils", "_rebuild_parameter") + tuple_of(b"N", b"\x88", b"N") + b"R"),
     "a function as a value": pickle(b"}(" + W + name("collections", "OrderedDict") + b"u"),
     "a storage as a value": pickle(b"}(" + W + storage() + b"u"),
+    "a storage whose type is a tuple that unfolds": pickle(
+        tuple_of(text("storage"), TUPLES, text("0"), text("cpu"), b"K\x06") + b"Q"),
+    "a shape that unfolds": state(W, name("torch._utils", "_rebuild_tensor_v2") + tuple_of(
+        storage(), b"K\x00", b"(" + TUPLES + b"t", b"(" + TUPLES + b"t", b"\x89", b"N") + b"R"),
+    "an empty tensor too large to hold": state(W, tensor((0, 2**61), (1, 1))),
+    "a million lists": pickle(b"](" + b"]" * 1_100_000 + b"e"),
+    "a long key many times": pickle(text("k" * 100_000) + b"q\x00](" + b"}h\x00K\x01s" * 1000 + b"e"),
     "one storage in two sizes": state(W, tensor(), text("v"), tensor((2,), (1,), count=2)),
     "one storage in two types": state(W, tensor(), text("v"), tensor(kind="IntStorage")),
 }
@@ -183,7 +197,18 @@ def resized(by: int) -> bytes:
     return bytes(data)
 
 
+def moved(by: bytes) -> bytes:
+    """A directory that says that the last member begins elsewhere."""
+    data = bytearray(zipped())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 42 : at + 46] = by
+    return bytes(data)
+
+
 FILES = {
+    "a member beyond the end": moved(b"\xff\xff\xff\x7f"),
+    "a member at the end": moved(struct.pack("<I", len(zipped()) - 5)),
+    "a place in zip64 that is not there": moved(b"\xff\xff\xff\xff"),
     "an empty zip": b"PK\x05\x06" + bytes(18),
     "a zip's beginning": b"PK\x03\x04" + bytes(100),
     "cut in the middle": zipped()[:200],

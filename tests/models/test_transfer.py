@@ -9,10 +9,10 @@ from PIL import Image
 import minidl
 from minidl import models, nn
 from minidl.cli import main
-from minidl.data import DataLoader, ImageArrays
-from minidl.errors import UsageError
+from minidl.data import DataLoader, ImageArrays, ImageFolder
+from minidl.errors import DataError, UsageError
 from minidl.models.classify import transfer
-from minidl.models.classify.cifar_resnet import CifarResNet
+from minidl.models.classify.cifar_resnet import CifarResNet, inputs
 from minidl.nn.functional import cross_entropy
 from minidl.optim import SGD
 
@@ -82,13 +82,44 @@ def test_features_are_kept(tmp_path, monkeypatch):
     model, data = CifarResNet(8), pictures()
     first = transfer.extract(model, data, tmp_path)
     transfer.replace_head(model, 7)
-    monkeypatch.setattr(CifarResNet, "forward", lambda *_: pytest.fail("computed again"))
+    forward, seen = CifarResNet.forward, []
+    monkeypatch.setattr(CifarResNet, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
     np.testing.assert_array_equal(transfer.extract(model, data, tmp_path).features, first.features)
-    assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.undo()
-    transfer.extract(CifarResNet(8), data, tmp_path)
-    transfer.extract(model, pictures(5), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert seen == [2] and len(list(tmp_path.iterdir())) == 1  # the first and the last, by which they are known again
+    others = [(CifarResNet(8), data), (model, pictures(5))]
+    plain = CifarResNet(8, residual=False)  # the same names and weights, another network
+    plain.load_state_dict(model.state_dict() | {name: plain.state_dict()[name] for name in ("fc.weight", "fc.bias")})
+    changed = pictures()
+    changed.images[3] += 1
+    for count, (other, of_data) in enumerate([*others, (plain, data), (model, changed)], 2):
+        found = transfer.extract(other, of_data, tmp_path)
+        np.testing.assert_array_equal(found.features, transfer.extract(other, of_data).features)
+        assert len(list(tmp_path.iterdir())) == count
+
+
+def test_features_of_pictures_in_files(tmp_path):
+    """A picture that is replaced makes them anew; damaged ones are skipped if asked for, and not kept."""
+    for k in range(5):
+        (tmp_path / "set" / "a").mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (40, 36), (40 * k,) * 3).save(tmp_path / "set" / "a" / f"{k}.png")
+    minidl.manual_seed(0)
+    model, kept = CifarResNet(8), tmp_path / "kept"
+
+    def features(**options):
+        return transfer.extract(model, ImageFolder(tmp_path / "set", transform=inputs(32)), kept, **options)
+
+    first = features().features
+    Image.new("RGB", (40, 36), (200, 10, 10)).save(tmp_path / "set" / "a" / "2.png")
+    second = features().features
+    assert np.array_equal(first[[0, 1, 3]], second[[0, 1, 3]]) and not np.array_equal(first[2], second[2])
+    (tmp_path / "set" / "a" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"1\.png"):
+        features()
+    third = features(on_error="skip")
+    np.testing.assert_array_equal(third.features, second[[0, 2, 3]])
+    assert len(third) == 3 and third[1][0].shape == (3, 32, 32) and len(list(kept.iterdir())) == 2
+    with pytest.raises(DataError, match="the data set is empty"):
+        transfer.extract(model, pictures(0), kept)
 
 
 def test_only_the_head_is_trained():
@@ -147,6 +178,26 @@ def test_a_transfer_goes_on(tasks, capsys):
     assert (tasks / "whole" / "model.safetensors").read_bytes() == (tasks / "parts" / "model.safetensors").read_bytes()
 
 
+def test_a_head_goes_on_with_its_own_features(tasks, capsys):
+    """The source may have been trained on meanwhile, or be gone: the run has all that it needs."""
+    assert main("transfer --from source --data second --epochs 1 --batch-size 8 --out out".split()) == 0
+    assert main("train resnet20 --resume source --epochs 2".split()) == 0
+    assert main("transfer --resume out --epochs 2".split()) == 0
+    loss = json.loads((tasks / "out" / "metrics.jsonl").read_text().splitlines()[-1])["test_loss"]
+    capsys.readouterr()
+    assert main(["eval", "out"]) == 0
+    assert f"loss {loss:.4f}" in capsys.readouterr().out
+    (tasks / "source").rename(tasks / "gone")
+    assert main("transfer --resume out --epochs 3".split()) == 0
+    capsys.readouterr()
+    config = json.loads((tasks / "out" / "config.json").read_text())
+    for change in ({"model": ["a"]}, {"tune": "x"}, {"layers": "3"}, {"lower": None}, {"model": "nothing"}):
+        (tasks / "out" / "config.json").write_text(json.dumps(config | change))
+        assert main("transfer --resume out --epochs 3".split()) == 2
+        err = capsys.readouterr().err
+        assert "is not of a transfer, or was changed" in err and len(err.splitlines()) == 1, err
+
+
 MISTAKES = {
     "transfer --data second": "transfer needs --from",
     "transfer --from source": "transfer needs --from, the weights to begin with, and --data",
@@ -155,7 +206,14 @@ MISTAKES = {
     "transfer --from source --data second --tune none": "unknown kind of tuning 'none'",
     "transfer --from source --data second --tune upper --layers 0": "--layers at least 1",
     "transfer --from source --data second --lower -1": "--lower must be at least 0",
-    "transfer resnet20 --resume source": "leave out MODEL and --from",
+    "transfer --resume source": "is not of a transfer, or was changed",
+    "transfer --resume source --tune all": "leave out MODEL, --from, --tune",
+    "transfer --from source --data second --augment": "there is nothing to augment",
+    "transfer lenet --from source.safetensors --data second": "lenet reads grey ones",
+    "transfer resnet20 --from huge.safetensors --data second": "is no state dict of a classifier of up to 100,000 classes",
+    "predict a.png --model lenet --weights a.pth": "lenet is none",
+    "eval source --workers 100000": "--workers must be from 0 to 256",
+    "transfer resnet20 --resume source": "leave out MODEL, --from",
     "transfer zfnet --from imagenet --data second": "there are no published weights of zfnet",
     "eval source --data second": "the run knows 2 classes, second has 3",
     "eval source --views ten": "resnet20 reads whole images of 32x32",
@@ -164,6 +222,7 @@ MISTAKES = {
 
 
 def test_mistakes(tasks, capsys):
+    minidl.save({"a": minidl.zeros(2**30, 0)}, "huge.safetensors")
     for command, words in MISTAKES.items():
         capsys.readouterr()
         assert main(command.split()) == 2, command
