@@ -76,7 +76,7 @@ def _picture(rows: list[dict], batches):
         operations, colour = 2e-9 * row["multiply_adds"], _colour(row["name"])
         if row["top1"] is not None:
             bubbles.scatter(operations, row["top1"], s=row["parameters"] / 1e5, color=colour, alpha=0.45)
-            bubbles.annotate(row["name"], (operations, row["top1"]), fontsize=7.5, ha="center", va="center")
+            bubbles.annotate(row["name"], (operations, row["top1"]), fontsize=7, xytext=(3, 2), textcoords="offset points", rotation=30)
         milliseconds = [1e3 * seconds for seconds in row["seconds"].values()]
         growth.plot(list(row["seconds"]), milliseconds, color=colour)
         _point(times, row["name"], operations, milliseconds[-1])
@@ -87,11 +87,11 @@ def _picture(rows: list[dict], batches):
     axes_of(growth, "time for one image, ms", "images in a batch").set_xticks(list(batches))
     axes_of(memory, f"memory of a forward pass of {largest}, MB, weights aside", "weights, MB")
     for axes in (times, growth, memory):
-        axes.margins(x=0.15)
-        axes.set_ylim(0)
+        axes.margins(x=0.15, y=0.1)
+        axes.set_ylim(bottom=0)
     return figure
 
 
 def _point(axes, name: str, x: float, y: float) -> None:
     axes.plot(x, y, "o", color=_colour(name))
-    axes.annotate(name, (x, y), fontsize=7, xytext=(4, 2), textcoords="offset points")
+    axes.annotate(name, (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points", rotation=30)  # so that few overlap

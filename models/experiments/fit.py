@@ -74,11 +74,10 @@ def bars(found: dict[str, list[float]], title: str, unit: str = "test accuracy, 
     """A bar for the mean of each, and a dot for each seed."""
     figure = figure_of(1.2 + 1.6 * len(found), 3.4)
     axes = axes_of(figure.add_subplot(), title, "")
-    for place, (name, values) in enumerate(found.items()):
+    for place, values in enumerate(found.values()):
         axes.bar(place, np.mean(values), color=COLOURS[place % len(COLOURS)], alpha=0.6, width=0.6)
         axes.plot([place] * len(values), values, "o", color="black", markersize=3)
-        axes.text(place, np.mean(values), f" {np.mean(values):.1f}", ha="center", va="bottom", fontsize=9)
-        del name
+        axes.text(place, 0, f"{np.mean(values):.1f}", ha="center", va="bottom", fontsize=9)
     axes.set_xticks(range(len(found)), list(found), fontsize=9)
     axes.set_ylabel(unit, fontsize=9)
     axes.margins(y=0.15)

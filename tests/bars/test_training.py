@@ -68,7 +68,7 @@ def test_alexnet_beats_a_linear_classifier_on_ten_classes_of_imagenet(tmp_path, 
 
 def test_alexnet_learns_a_few_images_by_heart(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDL_DATA", str(real_data("imagenette224").parent))
-    options = ("--data", "imagenette", "--overfit", "50", "--epochs", "25", "--batch-size", "32", "--lr", "0.003")
+    options = ("--data", "imagenette", "--overfit", "50", "--epochs", "20", "--batch-size", "32", "--lr", "0.006")
     accuracy, _, _ = train(tmp_path / "a", *options, "--schedule", "cosine", "--no-augment", model="alexnet")
     assert accuracy == 100.0
 
