@@ -76,7 +76,8 @@ def _picture(rows: list[dict], batches):
         operations, colour = 2e-9 * row["multiply_adds"], _colour(row["name"])
         if row["top1"] is not None:
             bubbles.scatter(operations, row["top1"], s=row["parameters"] / 1e5, color=colour, alpha=0.45)
-            bubbles.annotate(row["name"], (operations, row["top1"]), fontsize=7, xytext=(3, 2), textcoords="offset points", rotation=30)
+            bubbles.annotate(row["name"], (operations, row["top1"]), fontsize=7, xytext=(3, 2), textcoords="offset points",
+                             rotation=30)
         milliseconds = [1e3 * seconds for seconds in row["seconds"].values()]
         growth.plot(list(row["seconds"]), milliseconds, color=colour)
         _point(times, row["name"], operations, milliseconds[-1])
