@@ -170,8 +170,11 @@ PYTHON = {
 }
 BINARY = {
     "empty": b"", "one byte short": binary([1, 2], 2)[:-1], "one byte more": binary([1, 2], 2) + b"x", "labels alone": b"\1\2",
-    "CIFAR-10's": binary([1, 2], 1), "label 100": binary([1, 100], 2), "label 255": binary([255], 2),
-    **{f"{size} bytes": bytes(size) for size in (3, 1000, 3072, 3073, 3075, 6147, 6149)},
+    "CIFAR-10's": binary([1, 2], 1),
+    "a pickle": GOOD, "gzipped": gzip.compress(binary([1, 2], 2)), "text": b"label,pixels\n" * 500,
+    **{f"{size} bytes": bytes(size) for size in (3, 1000, 3072, 3073, 3075, 6147, 6149, 10**6, 10**7)},
+    **{f"label {label}": binary([3, label, 4], 2) for label in (100, 101, 127, 128, 200, 254, 255)},
+    **{f"{count} pictures and {more} bytes": binary([5] * count, 2) + bytes(more) for count in (1, 3, 10) for more in (1, 2, 3073)},
 }
 
 
