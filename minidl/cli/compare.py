@@ -25,6 +25,7 @@ def run(options) -> None:
         batches = []
     if not batches or min(batches) < 1:
         raise UsageError(f"--batches takes numbers from 1 with commas between them, got {options.batches!r}")
-    names = [one_of(name.replace("-", "_"), complexity.TOP1, "model") for name in options.models] or list(complexity.TOP1)
+    known = (*complexity.TOP1, *complexity.OTHERS)
+    names = [one_of(name.replace("-", "_"), known, "model") for name in options.models] or list(complexity.TOP1)
     results, figure = complexity.run(names, tuple(batches))
     save_results(options.out, "compare", figure, results)

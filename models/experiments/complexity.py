@@ -18,6 +18,7 @@ from minidl.study.pictures import figure_of
 
 TOP1 = {"alexnet": 56.522, "vgg11": 69.02, "vgg13": 69.928, "vgg16": 71.592, "vgg19": 72.376, "vgg16_bn": 73.36,
         "googlenet": 69.778, "resnet18": 69.758, "resnet34": 73.314, "resnet50": 76.13, "resnet101": 77.374, "resnet152": 78.312}
+OTHERS = ("zfnet", "vgg11_bn", "vgg13_bn", "vgg19_bn")  # of whose published weights, if any, no accuracy is given here
 FAMILIES = ("alexnet", "vgg", "googlenet", "resnet")
 ROUNDS = 3
 

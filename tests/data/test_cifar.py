@@ -174,7 +174,8 @@ BINARY = {
     "a pickle": GOOD, "gzipped": gzip.compress(binary([1, 2], 2)), "text": b"label,pixels\n" * 500,
     **{f"{size} bytes": bytes(size) for size in (3, 1000, 3072, 3073, 3075, 6147, 6149, 10**6, 10**7)},
     **{f"label {label}": binary([3, label, 4], 2) for label in (100, 101, 127, 128, 200, 254, 255)},
-    **{f"{count} pictures and {more} bytes": binary([5] * count, 2) + bytes(more) for count in (1, 3, 10) for more in (1, 2, 3073)},
+    **{f"{count} pictures and {more} bytes": binary([5] * count, 2) + bytes(more)
+       for count in (1, 3, 10) for more in (1, 2, 3073)},
 }
 
 
