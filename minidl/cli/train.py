@@ -167,7 +167,7 @@ def _resumed(options, given: dict):
 
 def _check(config: dict) -> None:
     """Raise UsageError if an option is missing, of another kind, or out of range."""
-    needed = {"epochs", "data", *DEFAULTS}
+    needed = {"epochs", "data", *DEFAULTS, *(("schedule",) if "lr" in config else ())}
     for name, (kind, least, _) in OPTIONS.items():
         if name not in config and name not in needed:
             continue

@@ -125,6 +125,17 @@ def test_a_plateau_is_resumed(pictures):
     assert (pictures / "whole" / "model.safetensors").read_bytes() == (pictures / "parts" / "model.safetensors").read_bytes()
 
 
+def test_a_run_whose_configuration_lacks_something(pictures, capsys):
+    assert main("train linear --data data --epochs 1 --out run".split()) == 0
+    config = json.loads((pictures / "run" / "config.json").read_text())
+    for name in ("schedule", "bad_images", "data", "epochs"):
+        (pictures / "run" / "config.json").write_text(json.dumps({key: config[key] for key in config if key != name}))
+        capsys.readouterr()
+        assert main("train linear --resume run --epochs 2".split()) == 2
+        err = capsys.readouterr().err
+        assert "config.json was changed" in err and len(err.splitlines()) == 1, err
+
+
 def test_damaged_pictures_by_command(pictures, capsys):
     (pictures / "data" / "dark" / "3.png").write_bytes(b"no picture")
     (pictures / "data" / "light" / "9.png").write_bytes(b"")
