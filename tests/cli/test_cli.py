@@ -248,14 +248,9 @@ def test_data_list(capsys):
     assert all(name in out for name in ("digits", "mnist", "fashion-mnist")) and "MB" in out
 
 
-RUN = "runpy.run_module('minidl', run_name='__main__', alter_sys=True)"
-
-
 def command(*arguments, **options):
-    """A command in a process of its own, to which Ctrl-C means what it means to a user's: jobs in the background ignore it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    start = f"import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN}"
-    return subprocess.Popen([sys.executable, "-c", start, *arguments], env=environment, text=True,
+    return subprocess.Popen([sys.executable, "-m", "minidl", *arguments], env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
