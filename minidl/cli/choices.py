@@ -52,7 +52,7 @@ def one_of(value: str, known, what: str) -> str:
 def architecture(name: str):
     """The module of a model: it has its constructors, ``RECIPES`` by data set, of which the first is for all others, and
     ``training(model, config, data, batches)``. How it reads images is told by ``input_coding`` for grey ones, and for colour ones
-    by ``augmented(size)``, the transform in training.
+    by the transforms ``inputs(size)``, in tests, and ``augmented(size)``, in training.
     """
     return importlib.import_module(CLASSIFY + MODELS[one_of(name, MODELS, "model")].module)
 
@@ -67,7 +67,16 @@ def build(name: str, num_classes: int | None = None, weights=None):
     return constructor(**options) if num_classes is None else constructor(num_classes, **options)
 
 
-def test_batch(name: str) -> int:
+def on_error(answer: str) -> str:
+    """What a loader does about pictures that are damaged, by the answer to --bad-images: stop or skip.
+
+    >>> on_error("stop")
+    'raise'
+    """
+    return {"stop": "raise", "skip": "skip"}[one_of(answer, ("stop", "skip"), "answer to bad images")]
+
+
+def evaluation_batch(name: str) -> int:
     """How many images are evaluated at once: so many that it is quick, so few that they fit into memory."""
     return 500 if MODELS[name].input_shape[1] <= 32 else 32
 

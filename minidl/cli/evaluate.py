@@ -8,7 +8,7 @@ examples:
   minidl eval --model resnet18 --weights imagenet --data path/to/imagenet
 """
 
-from minidl.cli.choices import DATA, MODELS, build, data_set, one_of, test_batch, trained
+from minidl.cli.choices import DATA, MODELS, build, data_set, evaluation_batch, on_error, one_of, trained
 from minidl.cli.train import MOST_WORKERS
 from minidl.errors import UsageError
 
@@ -33,12 +33,11 @@ def run(options) -> None:
     from minidl.train import evaluate
 
     one_of(options.views, VIEWS, "kind of views")
-    one_of(options.bad_images, ("stop", "skip"), "answer to bad images")
     if not 0 <= options.workers <= MOST_WORKERS:
         raise UsageError(f"--workers must be from 0 to {MOST_WORKERS}, got {options.workers}")
     device = Device.parse(options.device)
     model, test, batch = _chosen(options)
-    loader = DataLoader(test, batch, num_workers=options.workers, on_error="skip" if options.bad_images == "skip" else "raise")
+    loader = DataLoader(test, batch, num_workers=options.workers, on_error=on_error(options.bad_images))
     found = evaluate(model.to(device), loader, device=device)
     for reason in loader.skipped.values():
         print(f"left out: {reason}")
@@ -61,14 +60,14 @@ def _chosen(options) -> tuple:
     if scales and views != "dense":
         raise UsageError("--scales are for --views dense")
     size = MODELS[name].input_shape[1]
-    if views != "single" and size <= 32:
+    if views != "single" and (size <= 32 or MODELS[name].module == "linear"):
         raise UsageError(f"{name} reads whole images of {size}x{size}: --views are for networks of larger pictures")
     test = data_set(options.data or config["data"], train=False, model=name)
     classes = len(config.get("classes", test.classes))
     if len(test.classes) != classes:
         raise UsageError(f"the run knows {classes} classes, {options.data} has {len(test.classes)}")
     model = build(name, classes, options.weights) if model is None else model
-    batch = test_batch(name)
+    batch = evaluation_batch(name)
     if views != "single":
         from minidl.data.transforms import Compose
         from minidl.models.evaluate.ilsvrc import many_views

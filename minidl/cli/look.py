@@ -15,7 +15,7 @@ import numpy as np
 from minidl.cli.choices import MODELS, data_set, trained
 from minidl.cli.predict import prepare
 from minidl.cli.results import save_figure
-from minidl.errors import UsageError
+from minidl.errors import DataError, UsageError
 
 MOST = 200  # test pictures that are looked through
 
@@ -63,6 +63,8 @@ def _excite(model, config: dict, options) -> None:
     last = max(place for place, layer in enumerate(layers, 1) if isinstance(layer, nn.ReLU))
     depth = last if options.layer is None else options.layer
     test = data_set(config["data"], False, model=config["model"])
+    if not len(test):
+        raise DataError(f"{config['data']} has no test pictures to look through")
     images = np.stack([test[k][0] for k in range(min(MOST, len(test)))])
     try:
         maps = [int(part) for part in options.maps.split(",")]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.cli.choices import DATA, MODELS, architecture, build, data_set, default_data, one_of, test_batch
+from minidl.cli.choices import DATA, MODELS, architecture, build, data_set, default_data, evaluation_batch, on_error, one_of
 from minidl.errors import CheckpointError, UsageError
 
 SCHEDULES = ("cosine", "steps", "plateau", "exponential", "constant")
@@ -83,16 +83,21 @@ def run(options) -> None:
             print(f"\n{trainer.epoch} of {epochs} epochs are kept; go on with: "
                   f"minidl {options.command} {options.model} --resume {trainer.run.path}", file=sys.stderr)
         raise
-    for what, loader in (("training", trainer.train), ("test", trainer.test)):
-        if loader.skipped:
-            print(f"{len(loader.skipped)} {what} pictures were left out, since they cannot be read:", file=sys.stderr)
-            print("\n".join(f"  {reason}" for reason in list(loader.skipped.values())[:10]), file=sys.stderr)
+    report_skipped("training", trainer.train.skipped)
+    report_skipped("test", trainer.test.skipped)
     print(f"pictures, metrics and checkpoint are in {trainer.run.path}")
     print(f"test accuracy {100 * last['test_accuracy']:.2f} %" + top5(last["test_top5_accuracy"], len(trainer.classes)))
 
 
+def report_skipped(what: str, skipped: dict[int, str]) -> None:
+    """How many pictures were left out, and what is wrong with the first ten."""
+    if skipped:
+        print(f"{len(skipped)} {what} pictures were left out, since they cannot be read:", file=sys.stderr)
+        print("\n".join(f"  {reason}" for reason in list(skipped.values())[:10]), file=sys.stderr)
+
+
 def top5(accuracy: float, classes: int) -> str:
-    """The errors that ILSVRC counts, where there are enough classes for them to mean something."""
+    """The top-5 accuracy as text, where there are enough classes for it to mean something."""
     return f", top-5 {100 * accuracy:.2f} %" if classes > 10 else ""
 
 
@@ -179,7 +184,7 @@ def _check(config: dict) -> None:
         if name == "schedule":
             one_of(value, SCHEDULES, "schedule")
         if name == "bad_images":
-            one_of(value, ("stop", "skip"), "answer to bad images")
+            on_error(value)
         if name == "workers" and value > MOST_WORKERS:
             raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
 
@@ -206,13 +211,12 @@ def trainer_of(config: dict, folder):
         model, train, test = prepared(config, train, test, folder)
     else:
         model = build(config["model"], len(classes))
-    on_error = {"stop": "raise", "skip": "skip"}[config["bad_images"]]
     loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
-                        persistent_workers=True, on_error=on_error)
+                        persistent_workers=True, on_error=on_error(config["bad_images"]))
     model = model.to(device)
     pieces = architecture(config["model"]).training(model, config, train, -(-len(loader) // config["accumulate"]))
-    tested = DataLoader(test, test_batch(config["model"]), num_workers=config["workers"],
-                        persistent_workers=True, on_error=on_error)
+    tested = DataLoader(test, evaluation_batch(config["model"]), num_workers=config["workers"],
+                        persistent_workers=True, on_error=on_error(config["bad_images"]))
     return Trainer(model, train=loader, test=tested, run=folder, classes=classes, device=device,
                    accumulate=config["accumulate"], **pieces)
 

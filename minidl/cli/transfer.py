@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 
 from minidl.cli import train
-from minidl.cli.choices import MODELS, build, one_of, trained
+from minidl.cli.choices import MODELS, build, on_error, one_of, trained
 from minidl.errors import CheckpointError, UsageError
 
 TUNE = ("head", "all", "upper")
@@ -95,8 +95,11 @@ def prepared(config: dict, data, test, folder) -> tuple:
         transfer.freeze(model, config["layers"])
     if config["tune"] != "head":
         return model, data, test
-    options = {"workers": config["workers"], "on_error": "skip" if config["bad_images"] == "skip" else "raise"}
-    features = [transfer.extract(model, each, user_folder().parent / "features", **options) for each in (data, test)]
+    features = []
+    for what, each in (("training", data), ("test", test)):
+        features.append(transfer.extract(model, each, user_folder().parent / "features", workers=config["workers"],
+                                         on_error=on_error(config["bad_images"])))
+        train.report_skipped(what, features[-1].skipped)
     return transfer.HeadOnly(model), *features
 
 

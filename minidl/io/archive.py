@@ -7,6 +7,7 @@ gigabytes; so are two members of one name, of which different readers take diffe
 import os
 import struct
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,6 @@ def read_npz(path, names) -> dict[str, np.ndarray]:
 
 def _array(name: str, data: bytes) -> np.ndarray:
     """The array in the bytes of a ``.npy`` file."""
-    from io import BytesIO
-
     stream = BytesIO(data)
     try:
         version = np.lib.format.read_magic(stream)

@@ -95,10 +95,13 @@ class HeadOnly(nn.Module):
 
 
 class Features(Dataset):
-    """A data set whose batches are features; its items are still the images, to be looked at."""
+    """A data set whose batches are features; its items are still the images, to be looked at.
 
-    def __init__(self, dataset: Dataset, features: np.ndarray, labels: np.ndarray):
-        self.dataset, self.features, self.labels = dataset, features, labels
+    ``skipped`` has, by index, what is wrong with samples that were left out.
+    """
+
+    def __init__(self, dataset: Dataset, features: np.ndarray, labels: np.ndarray, skipped: dict[int, str] | None = None):
+        self.dataset, self.features, self.labels, self.skipped = dataset, features, labels, skipped or {}
 
     def __len__(self):
         return len(self.labels)
@@ -159,7 +162,7 @@ def _computed(model: nn.Module, dataset: Dataset, batch_size: int, workers: int,
         raise DataError("there is nothing to compute features of: no sample can be read")
     kept = np.setdiff1d(np.arange(len(dataset)), list(loader.skipped))
     left = dataset if len(kept) == len(dataset) else Subset(dataset, kept)
-    return Features(left, np.concatenate(features), np.concatenate(labels))
+    return Features(left, np.concatenate(features), np.concatenate(labels), loader.skipped)
 
 
 def _identity(dataset: Dataset) -> bytes | None:

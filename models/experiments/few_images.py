@@ -10,6 +10,7 @@ import numpy as np
 import minidl
 from minidl import nn
 from minidl.data import ImageArrays
+from minidl.data.transforms import CenterCrop, Compose, Resize
 from minidl.models.classify.cifar_resnet import CifarResNet, augmented, inputs
 from minidl.models.classify.transfer import extract, parameter_groups, replace_head
 from minidl.models.experiments.fit import COLOURS, axes_of, fit, seeded
@@ -22,8 +23,6 @@ STEPS = 300  # at least, however few the images are
 
 def small(dataset) -> ImageArrays:
     """A data set of pictures as arrays of 32x32 in memory, coded as the network reads them in evaluation."""
-    from minidl.data.transforms import CenterCrop, Compose, Resize
-
     reduce = Compose([Resize(SIDE), CenterCrop(SIDE)])
     pixels = np.concatenate([reduce(dataset.pixels(k)[None]) for k in range(len(dataset))])
     return ImageArrays(pixels, dataset.labels, inputs(SIDE))

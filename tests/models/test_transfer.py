@@ -198,6 +198,16 @@ def test_a_head_goes_on_with_its_own_features(tasks, capsys):
         assert "is not of a transfer, or was changed" in err and len(err.splitlines()) == 1, err
 
 
+def test_a_head_names_the_pictures_that_are_damaged(tasks, capsys):
+    (tasks / "second" / "red" / "1.png").write_bytes(b"no picture")
+    (tasks / "second" / "blue" / "4.png").write_bytes(b"")
+    command = "transfer --from source --data second --epochs 1 --batch-size 8 --out out".split()
+    assert main(command) == 2 and "not a picture" in capsys.readouterr().err
+    assert main([*command, "--bad-images", "skip"]) == 0
+    err = capsys.readouterr().err
+    assert "1 training pictures were left out" in err and "1 test pictures were left out" in err and "1.png" in err
+
+
 MISTAKES = {
     "transfer --data second": "transfer needs --from",
     "transfer --from source": "transfer needs --from, the weights to begin with, and --data",
