@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 BACKENDS = ("portable", "cpu", "cuda")
+ALGORITHMS = ("direct", "pointwise", "winograd")
 COMPILED_DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.uint32)))  # uint32: the keys of random numbers
 
 
@@ -48,6 +49,7 @@ class Choice(NamedTuple):
 
 class _State(threading.local):
     forced: str | None = None
+    algorithm: str | None = None
     log: list | None = None
 
 
@@ -114,7 +116,33 @@ def note(name: str, backend: str, reason: str, array=None) -> None:
         _state.log.append(Choice(name, backend, reason, array))
 
 
-class use_backend:
+class _Use:
+    """Set an attribute of the state at once; put it back where a ``with`` block ends, or around each call as a decorator."""
+
+    attribute: str
+
+    def __init__(self, value):
+        self.value, self.previous = value, getattr(_state, self.attribute)
+        setattr(_state, self.attribute, value)
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, function):
+        setattr(_state, self.attribute, self.previous)
+
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            with type(self)(self.value):
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    def __exit__(self, *_):
+        setattr(_state, self.attribute, self.previous)
+
+
+class use_backend(_Use):
     """Take every kernel from one room: ``"portable"`` for study, ``None`` for the default choice by array type.
 
     Acts at once, and ends with the ``with`` block if used as one; as a decorator it acts during each call.
@@ -125,27 +153,36 @@ class use_backend:
     ["im2col: portable (use_backend('portable'))"]
     """
 
+    attribute = "forced"
+
     def __init__(self, backend: str | None):
         if backend is not None and backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}, or None")
-        self.backend, self.previous = backend, _state.forced
-        _state.forced = backend
+        super().__init__(backend)
 
-    def __enter__(self):
-        return self
 
-    def __call__(self, function):
-        _state.forced = self.previous
+class use_algorithm(_Use):
+    """Compute convolutions on the CPU by one algorithm wherever it can: ``"direct"``, ``"pointwise"`` or ``"winograd"``; ``None``
+    for the default choice by shape. ``direct`` can do all; what another cannot do, it does.
 
-        @functools.wraps(function)
-        def wrapped(*args, **kwargs):
-            with use_backend(self.backend):
-                return function(*args, **kwargs)
+    >>> import minidl
+    >>> x, w = minidl.ones(1, 16, 8, 8), minidl.ones(16, 16, 3, 3)
+    >>> with use_algorithm("direct"):
+    ...     print(explain(minidl.ops.conv2d, x, w)[-1])
+    conv2d: cpu (direct: a sum of shifted images)
+    """
 
-        return wrapped
+    attribute = "algorithm"
 
-    def __exit__(self, *_):
-        _state.forced = self.previous
+    def __init__(self, algorithm: str | None):
+        if algorithm is not None and algorithm not in ALGORITHMS:
+            raise ValueError(f"unknown algorithm {algorithm!r}: choose one of {', '.join(ALGORITHMS)}, or None")
+        super().__init__(algorithm)
+
+
+def forced_algorithm() -> str | None:
+    """What ``use_algorithm`` asks for."""
+    return _state.algorithm
 
 
 def explain(function: Callable, *args, **kwargs) -> list[Choice]:

@@ -1,32 +1,56 @@
-"""Convolution on the CPU: chooses between matrix products (conv_pointwise) and sums of shifted images (conv_direct)."""
+"""Convolution on the CPU: chooses the algorithm by shape.
 
-from minidl.kernels import note
-from minidl.kernels.cpu import conv_direct, conv_pointwise
+- ``pointwise``: windows of one pixel are a product of matrices (conv_pointwise).
+- ``winograd``: 3x3 and 5x5 windows at stride 1 by few multiplications (winograd), float32.
+- ``direct``: everything else: a sum of shifted images (conv_direct).
+"""
+
+import numpy as np
+
+from minidl.kernels import forced_algorithm, note
+from minidl.kernels.cpu import conv_direct, conv_pointwise, winograd
 from minidl.kernels.cpu.compile import ready
 
+CHANNELS = 8  # with fewer, transforming tiles costs more than it saves
 
-def conv2d(x, w, b, geometry):
+
+def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
-    x, w, b = ready(x, w, b)
-    return _algorithm("conv2d", w.shape, geometry).conv2d(x, w, b, geometry)
+    return _run("conv2d", x, w.shape, geometry, *ready(x, w, b), geometry, relu)
 
 
 def conv2d_input_grad(gy, w, x_shape, geometry):
     """As the portable kernel."""
-    gy, w = ready(gy, w)
-    return _algorithm("conv2d_input_grad", w.shape, geometry).conv2d_input_grad(gy, w, x_shape, geometry)
+    return _run("conv2d_input_grad", gy, w.shape, geometry, *ready(gy, w), x_shape, geometry)
 
 
 def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
-    gy, x = ready(gy, x)
-    return _algorithm("conv2d_weight_grad", w_shape, geometry).conv2d_weight_grad(gy, x, w_shape, geometry)
+    return _run("conv2d_weight_grad", gy, w_shape, geometry, *ready(gy, x), w_shape, geometry)
 
 
-def _algorithm(name, w_shape, geometry):
-    """The module that computes it."""
-    if w_shape[2:] == (1, 1) and geometry.padding == (0, 0):
+def _run(name, x, w_shape, geometry, *args):
+    """Compute the kernel ``name`` by the algorithm that suits."""
+    choice = _choose(x, w_shape, geometry)
+    if choice == "pointwise":
         note(name, "cpu", "pointwise: a window of one pixel makes the image itself the matrix")
-        return conv_pointwise
-    note(name, "cpu", "direct: a sum of shifted images")
-    return conv_direct
+        return getattr(conv_pointwise, name)(*args)
+    if choice == "winograd":
+        result = getattr(winograd, name)(*args)
+        if result is not None:
+            note(name, "cpu", f"winograd: {w_shape[2]}x{w_shape[3]} windows at stride 1 by fewer multiplications")
+            return result
+        note(name, "cpu", "direct: NaN, infinity or an outlier, near which winograd would lose digits")
+    else:
+        note(name, "cpu", "direct: a sum of shifted images")
+    return getattr(conv_direct, name)(*args)
+
+
+def _choose(x, w_shape, geometry):
+    forced = forced_algorithm()
+    if w_shape[2:] == (1, 1) and geometry.padding == (0, 0) and geometry.groups == 1 and forced in (None, "pointwise"):
+        return "pointwise"
+    if x.dtype == np.float32 and len(x) and winograd.suits(w_shape, geometry):
+        if forced == "winograd" or forced is None and min(w_shape[:2]) >= CHANNELS:
+            return "winograd"
+    return "direct"

@@ -5,10 +5,10 @@ same row, shifted by ``a * width + k``:
 
     y[o, p] = sum over taps t of w[o, t] * source[shift[t] + p]         t = (c, a, k), p = i * width + j
 
-Every p is independent of the others, so loops over p run in vector registers (``conv_tiles``). Dilation only changes the
-shifts. A stride of s splits the image into s x s phases, each of every s-th pixel; a tap reads one phase, again as a shifted
-row. Work is cut into tiles of about a thousand places that stay in the cache: some rows of a large image, or several small
-images side by side.
+This is the product of the weights with the matrix that im2col would make, whose rows are never written down: they are read out
+of the image, each at its shift (``conv_tiles``). Dilation only changes the shifts. A stride of s splits the image into s x s
+phases, each of every s-th pixel; a tap reads one phase, again as a shifted row. Work is cut into tiles of at most a thousand
+places that stay in the cache: some rows of a large image, or several small images side by side.
 """
 
 import functools
@@ -18,10 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.kernels.cpu.conv_tiles import LANES, OUTPUTS, TAPS, TILE, correlate_tiles, weight_grad_tiles
+from minidl.kernels.cpu.conv_tiles import TILE, correlate_tiles, pack_weights, weight_grad_tiles
+from minidl.kernels.cpu.gemm import steps
 from minidl.kernels.cpu.threads import split
+from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS
 from minidl.kernels.shapes import windows
 
+SOURCE = 400_000  # bytes of a tile's pixels, which then stay in the second-level cache
+PARTS_BYTES = 32 << 20
 PARTS = 16  # a weight gradient is summed in up to so many parts, whatever the number of threads: the same bits everywhere
 
 
@@ -32,6 +36,7 @@ class Layout(NamedTuple):
 
     stride: tuple[int, int]
     padding: tuple[int, int]
+    phases: tuple[int, int]
     images: int
     rows: int
     columns: int
@@ -40,12 +45,14 @@ class Layout(NamedTuple):
     plane: int
 
 
-def conv2d(x, w, b, geometry):
+def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
     size = windows(x.shape[2:], w.shape[2:], geometry)
     y = np.empty((len(x), len(w), *size), x.dtype)
-    _correlate(x, _by_group(w, geometry), b, y, _places(w.shape, geometry), geometry.stride, geometry.padding, (0, 0), (1, 1),
-               size)
+    outputs, channels, taps = len(w) // geometry.groups, w.shape[1], w.shape[2] * w.shape[3]
+    weights = Weights(w.ravel(), outputs * channels * taps, channels * taps, taps, np.arange(taps), outputs, channels)
+    _correlate(x, weights, b, y, geometry.groups, _places(w.shape, geometry), geometry.stride, geometry.padding, (0, 0), (1, 1),
+               size, relu)
     return y
 
 
@@ -54,11 +61,13 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
     reverse.
     """
     gx = np.empty(x_shape, gy.dtype)
-    weights = _by_group(w, geometry).swapaxes(1, 2)
+    outputs, channels, (kh, kw) = len(w) // geometry.groups, w.shape[1], w.shape[2:]
+    rows, flat = np.arange(kh * kw).reshape(kh, kw), w.ravel()
     for phase in itertools.product(*map(range, geometry.stride)):
         axes = zip(phase, geometry.stride, geometry.padding, geometry.dilation, w.shape[2:], x_shape[2:], strict=True)
         taps, places, padding, first, size = zip(*itertools.starmap(_phase, axes), strict=True)
-        _correlate(gy, weights[..., taps[0], taps[1]], None, gx, places, (1, 1), padding, first, geometry.stride, size)
+        weights = Weights(flat, outputs * channels * kh * kw, kh * kw, channels * kh * kw, rows[taps].ravel(), channels, outputs)
+        _correlate(gy, weights, None, gx, geometry.groups, places, (1, 1), padding, first, geometry.stride, size, False)
     return gx
 
 
@@ -77,43 +86,53 @@ def _phase(phase, stride, padding, dilation, kernel, size):
 
 def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel: the gradient of w[o, t] is the dot product of gy[o] and the image shifted by t."""
-    gw = np.zeros(w_shape, x.dtype)
     if not gy.size:
-        return gw
+        return np.zeros(w_shape, x.dtype)
     n, groups, outputs, taps = len(x), geometry.groups, w_shape[0] // geometry.groups, math.prod(w_shape[1:])
+    lanes = BYTES // x.itemsize
     layout, shift, room = _plan(n, w_shape[1], x.shape[2:], gy.shape[2:], _places(w_shape, geometry), geometry.stride,
-                                geometry.padding)
-    tiles, blocks = _tiles(n, gy.shape[2:], layout), -(-outputs // OUTPUTS)
-    parts = min(tiles, max(1, PARTS // (groups * blocks)))
-    sums = np.zeros((parts, groups, blocks * OUTPUTS, len(shift)), x.dtype)
-    flat = layout._replace(stride=(1, 1), padding=(0, 0))
-    split(weight_grad_tiles, parts * groups * blocks, gy.size * taps // LANES, _channels_by_group(x, groups),
-          _channels_by_group(gy, groups), sums, shift, room, layout, flat, tiles)
-    np.sum(sums[:, :, :outputs, :taps], axis=0, out=gw.reshape(groups, outputs, taps))
+                                geometry.padding, x.itemsize, 4 * SOURCE, lanes)
+    tiles = _tiles(n, gy.shape[2:], layout)
+    parts = max(1, min(tiles, PARTS // groups, PARTS_BYTES // (math.prod(w_shape) * x.itemsize)))
+    block = -(-outputs // lanes // max(1, PARTS // (2 * parts * groups))) * lanes
+    sums = np.empty((parts, groups, outputs * taps), x.dtype)
+    flat = layout._replace(stride=(1, 1), padding=(0, 0), phases=(1, 1))
+    split(weight_grad_tiles, parts * groups * -(-outputs // block), gy.size * taps // lanes, _channels_by_group(x, groups),
+          _channels_by_group(gy, groups), sums, shift, room, layout, flat, tiles, block, steps(x.itemsize))
+    gw = np.empty(w_shape, x.dtype)
+    np.add.reduce(sums, axis=0, out=gw.reshape(sums.shape[1:]))
     return gw
 
 
-def _correlate(x, w, b, y, places, stride, padding, first, step, size):
-    """y[..., first::step] = b (O,) + sum over taps of w (G, O/G, C/G, rows, columns) times what they read of x: ``places`` of
-    the padded image, and from there on in steps of ``stride``.
+def _correlate(x, weights, b, y, groups, places, stride, padding, first, step, size, relu):
+    """y[..., first::step] = b (O,) + sum over taps of the weights times what they read of x: ``places`` of the padded image, and
+    from there on in steps of ``stride``.
     """
-    n, (groups, outputs, channels), taps = len(x), w.shape[:3], math.prod(w.shape[2:])
+    n, outputs, channels, taps = len(x), weights.outputs, weights.channels, len(weights.places)
     if not n or 0 in size:
         return
-    layout, shift, room = _plan(n, channels, x.shape[2:], size, places, stride, padding)
-    blocks = -(-outputs // OUTPUTS)
-    weights = np.zeros((groups, blocks * OUTPUTS, len(shift)), x.dtype)
-    weights[:, :outputs, :taps].reshape(w.shape)[...] = w
-    bias = np.zeros((groups, blocks * OUTPUTS), x.dtype)
+    layout, shift, room = _plan(n, channels, x.shape[2:], size, places, stride, padding, x.itemsize, SOURCE)
+    blocks = -(-outputs // ROWS)
+    packed = np.zeros((groups * blocks, channels * taps, ROWS), x.dtype)
+    split(pack_weights, len(packed), packed.size, *weights, packed)
+    bias = np.zeros((groups, blocks * ROWS), x.dtype)
     if b is not None:
         bias[:, :outputs] = b.reshape(groups, outputs)
-    split(correlate_tiles, _tiles(n, size, layout) * groups * blocks, n * math.prod(size) * groups * outputs * taps // LANES,
-          _channels_by_group(x, groups), weights, bias, _channels_by_group(y, groups), shift, room, layout, size, first, step)
+    split(correlate_tiles, _tiles(n, size, layout) * len(packed), n * math.prod(size) * groups * outputs * channels * taps // 16,
+          _channels_by_group(x, groups), packed, bias.reshape(-1), _channels_by_group(y, groups), shift, room, layout, size,
+          first, step, relu)
 
 
-def _by_group(w, geometry):
-    """(O, C/G, KH, KW) -> (G, O/G, C/G, KH, KW)"""
-    return w.reshape(geometry.groups, len(w) // geometry.groups, *w.shape[1:])
+class Weights(NamedTuple):
+    """Where each weight lies in a flat array: see ``pack_weights``."""
+
+    flat: np.ndarray
+    along_group: int
+    along_output: int
+    along_channel: int
+    places: np.ndarray
+    outputs: int
+    channels: int
 
 
 def _channels_by_group(x, groups):
@@ -127,33 +146,37 @@ def _places(w_shape, geometry):
 
 
 @functools.lru_cache
-def _plan(n, channels, x_size, y_size, places, stride, padding):
-    """The layout; for each tap (c, row, column) how far from its output's place it reads; and the room that a tile takes."""
-    layout = _layout(n, x_size, y_size, [max(along, default=0) for along in places], stride, padding)
-    (sh, sw), plane = stride, layout.plane
-    rows = np.array([place % sh * sw * plane + place // sh * layout.images * layout.width for place in places[0]], int)
+def _plan(n, channels, x_size, y_size, places, stride, padding, itemsize, source, multiple=1):
+    """The layout; for each tap (c, row, column) how far from its output's place it reads, their number rounded up to a
+    ``multiple``; and the room that a tile takes.
+    """
+    phases = tuple(max((place % s for place in along), default=0) + 1 for along, s in zip(places, stride, strict=True))
+    most = min(TILE, max(VECTORS * BYTES // itemsize, source // max(1, itemsize * channels * math.prod(phases))))
+    layout = _layout(n, x_size, y_size, [max(along, default=0) for along in places], stride, padding, phases, most)
+    (sh, sw), (down, across), plane = stride, phases, layout.plane
+    rows = np.array([place % sh * across * plane + place // sh * layout.images * layout.width for place in places[0]], int)
     columns = np.array([place % sw * plane + place // sw for place in places[1]], int)
-    taps = np.arange(channels)[:, None, None] * (sh * sw * plane) + rows[:, None] + columns
-    behind = channels * sh * sw * plane
-    shift = np.full(-(-taps.size // TAPS) * TAPS, behind)  # the extra taps read zeros behind all planes
+    taps = np.arange(channels)[:, None, None] * (down * across * plane) + rows[:, None] + columns
+    behind = channels * down * across * plane
+    shift = np.full(-(-taps.size // multiple) * multiple, behind)  # the extra taps read zeros behind all planes
     shift[: taps.size] = taps.ravel()
-    return layout, shift, int(shift.max(initial=behind)) + plane + LANES
+    return layout, shift, int(shift.max(initial=behind)) + plane + VECTORS * BYTES // itemsize
 
 
-def _layout(n, x_size, y_size, last, stride, padding):
+def _layout(n, x_size, y_size, last, stride, padding, phases, most):
     """Small images lie side by side; what hangs over the right edge of one reads the left margin of the next."""
     (oh, ow), hang = y_size, [place // s for place, s in zip(last, stride, strict=True)]
     images, rows, columns = 1, oh, ow
     width = max(ow, -(-(x_size[1] + padding[1]) // stride[1]), ow + hang[1] - padding[1] // stride[1])
-    if oh * width <= TILE:
-        images = _even(n, TILE // (oh * width))
+    if oh * width <= most:
+        images = _even(n, most // (oh * width))
     else:
-        if width > TILE // 2:
-            columns = _even(ow, TILE // 4)
+        if width > most // 2:
+            columns = _even(ow, max(1, most // 4))
             width = columns + hang[1]
-        rows = _even(oh, max(1, TILE // width))
+        rows = _even(oh, max(1, most // width))
     height = rows + hang[0]
-    return Layout(stride, padding, images, rows, columns, height, width, height * images * width + LANES)
+    return Layout(stride, padding, phases, images, rows, columns, height, width, height * images * width + 16)
 
 
 def _even(count, most):

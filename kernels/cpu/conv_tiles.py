@@ -1,126 +1,119 @@
-"""The compiled loops of conv_direct: tiles of images, four outputs and five taps at a time.
+"""The compiled loops of conv_direct: tiles of images against blocks of outputs, multiplied in vector registers.
 
-Each value loaded is used for four outputs, and twenty products are added per pass over a tile: enough to keep the arithmetic
-units busy from the first-level cache. Outputs and taps are filled up to whole blocks with weights of 0, and the extra taps read
-zeros; sums for places between the end of an output row and the start of the next are computed and dropped.
+Outputs are filled up to whole blocks with weights of 0; sums for places between the end of an output row and the start of the
+next are computed and dropped.
 """
 
 import numpy as np
 
+from minidl.kernels.cpu import gemm as products
 from minidl.kernels.cpu.compile import jit
+from minidl.kernels.cpu.gemm import add_product, pack_strip
 from minidl.kernels.cpu.im2col import inside
+from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply
 
-TILE = 1024  # places in a tile: their sums for four outputs fit the first-level cache
+TILE = 1024  # places in a tile: their sums for a block of outputs fit the first-level cache
 ROW = TILE + 128  # from one output's sums to the next: a multiple of 4096 bytes would collide in the cache
-LANES = 16  # tiles are rounded up to whole vectors; ``range(vectors * LANES)`` lets the compiler see it
-OUTPUTS, TAPS = 4, 5
+CHUNK = 256  # places that a weight gradient takes at once
+SIDE = 12  # strips of taps that it takes at once
 
 
 @jit
-def correlate_tiles(start, stop, x, w, b, y, shift, room, layout, size, first, step):
-    """Blocks of four outputs, numbered through all tiles and groups; y is written from ``first`` on in steps of ``step``.
-
-    x (N, G, C/G, H, W), w (G, O/G, taps), b (G, O/G), y (N, G, O/G, OH, OW)
+def pack_weights(start, stop, w, along_group, along_output, along_channel, places, outputs, channels, packed):
+    """packed[block][tap][row] for blocks of ``ROWS`` outputs, numbered through all groups; a tap is a channel and one of
+    ``places``. The weight is w[group along_group + output along_output + channel along_channel + place].
     """
-    groups, outputs, blocks = x.shape[1], y.shape[2], w.shape[1] // OUTPUTS
+    blocks = -(-outputs // ROWS)
+    for item in range(start, stop):
+        group, first = item // blocks * along_group, item % blocks * ROWS
+        for r in range(min(ROWS, outputs - first)):
+            output = group + (first + r) * along_output
+            for c in range(channels):
+                channel, tap = output + c * along_channel, c * places.size
+                for k in range(places.size):
+                    packed[item, tap + k, r] = w[channel + places[k]]
+
+
+@jit
+def correlate_tiles(start, stop, x, w, bias, y, shift, room, layout, size, first, step, floor):
+    """Blocks of outputs, numbered through all tiles and groups; y is written from ``first`` on in steps of ``step``.
+
+    x (N, G, C/G, H, W), w (blocks, taps, ROWS), bias (blocks ROWS), y (N, G, O/G, OH, OW)
+    """
+    groups, outputs, blocks, lanes = x.shape[1], y.shape[2], w.shape[0] // x.shape[1], BYTES // x.itemsize
+    taps, weights, flat = w.shape[1], w.reshape(w.size), y.reshape(y.size)
     source = _zeros(room, x)
-    sums = _zeros(OUTPUTS * ROW + max(TILE, layout.width), x)
+    sums = _zeros(ROWS * ROW + max(TILE, layout.width), x)
     loaded = -1
     for item in range(start, stop):
-        tile, g, o = item // blocks // groups, item // blocks % groups, item % blocks * OUTPUTS
+        tile, block = item // blocks // groups, item % (blocks * groups)
+        g, o = block // blocks, block % blocks * ROWS
         n, row, column, images, rows, columns = locate(tile, layout, size, x.shape[0])
         if loaded != item // blocks:
             loaded = item // blocks
             if images < layout.images or rows < size[0] or columns < size[1]:
                 source[:] = 0  # other tiles have their margins elsewhere
             for image in range(images):
-                _load(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
-        vectors = _vectors(images, rows, columns, layout)
-        for u in range(OUTPUTS):
-            sums[u * ROW : u * ROW + vectors * LANES] = b[g, o + u]
-        _add_taps(sums, source, shift, w[g, o : o + OUTPUTS], vectors)
+                load_image(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
+        vectors = _places(images, rows, columns, layout, lanes) // lanes
+        for v in range(0, vectors, VECTORS):
+            multiply(min(VECTORS, vectors - v), weights, block * taps * ROWS, ROWS, source, v * lanes, shift, lanes, taps, bias,
+                     block * ROWS, sums, v * lanes, ROW, lanes, False, floor)
         for image in range(images):
-            for u in range(min(OUTPUTS, outputs - o)):
-                lines = _lines(sums, u * ROW + image * layout.width, rows, layout)
-                for i in range(rows):
-                    line = y[n + image, g, o + u, first[0] + (row + i) * step[0], first[1] + column * step[1] :]
-                    if step[1] == 1:
-                        for j in range(columns):
-                            line[j] = lines[i, j]
-                    else:
-                        for j in range(columns):
-                            line[j * step[1]] = lines[i, j]
+            for u in range(min(ROWS, outputs - o)):
+                store_image(flat, (((n + image) * groups + g) * outputs + o + u) * y.shape[3], y.shape[4], sums,
+                            u * ROW + image * layout.width, row, column, rows, columns, layout, first, step)
 
 
 @jit
-def _add_taps(sums, source, shift, w, vectors):
-    """Add all taps, five at a time, to the sums of four outputs."""
-    for t in range(0, shift.size, TAPS):
-        s0, s1, s2, s3, s4 = (source[shift[t] :], source[shift[t + 1] :], source[shift[t + 2] :], source[shift[t + 3] :],
-                              source[shift[t + 4] :])
-        a0, a1, a2, a3, a4 = w[0, t], w[0, t + 1], w[0, t + 2], w[0, t + 3], w[0, t + 4]
-        b0, b1, b2, b3, b4 = w[1, t], w[1, t + 1], w[1, t + 2], w[1, t + 3], w[1, t + 4]
-        c0, c1, c2, c3, c4 = w[2, t], w[2, t + 1], w[2, t + 2], w[2, t + 3], w[2, t + 4]
-        d0, d1, d2, d3, d4 = w[3, t], w[3, t + 1], w[3, t + 2], w[3, t + 3], w[3, t + 4]
-        for p in range(vectors * LANES):
-            x0, x1, x2, x3, x4 = s0[p], s1[p], s2[p], s3[p], s4[p]
-            sums[p] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3 + a4 * x4
-            sums[p + ROW] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3 + b4 * x4
-            sums[p + 2 * ROW] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3 + c4 * x4
-            sums[p + 3 * ROW] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3 + d4 * x4
+def store_image(y, plane, width, sums, at, row, column, rows, columns, layout, first, step):
+    """Rows of sums from place ``at`` on become rows of an output, of which ``plane`` rows lie before it."""
+    for i in range(rows):
+        source = at + i * layout.images * layout.width
+        target = (plane + first[0] + (row + i) * step[0]) * width + first[1] + column * step[1]
+        if step[1] == 1:
+            move(sums, source, y, target, BYTES // y.itemsize, columns, sums.dtype.type(0), False)
+        else:
+            for j in range(columns):
+                y[target + j * step[1]] = sums[source + j]
 
 
 @jit
-def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles):
-    """Blocks of four outputs, numbered through all parts of the tiles and groups; ``flat`` is the layout of gy.
+def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles, block, steps):
+    """Blocks of outputs, numbered through all parts of the tiles and groups; ``flat`` is the layout of gy.
 
-    x (N, G, C/G, H, W), gy (N, G, O/G, OH, OW), gw (parts, G, O/G, taps)
+    x (N, G, C/G, H, W), gy (N, G, O/G, OH, OW), gw (parts, G, O/G taps)
     """
-    parts, groups, blocks = gw.shape[0], x.shape[1], gw.shape[2] // OUTPUTS
-    source = _zeros(room, x)
-    grads = _zeros((gw.shape[2] + 1) * layout.plane, x)
-    item = start
-    while item < stop:
-        part, g, block = item // blocks // groups, item // blocks % groups, item % blocks
-        last = min(blocks, block + stop - item)
-        for tile in range(tiles * part // parts, tiles * (part + 1) // parts):
-            n, row, column, images, rows, columns = locate(tile, layout, gy.shape[3:], x.shape[0])
-            if images < layout.images or rows < gy.shape[3] or columns < gy.shape[4]:
+    parts, groups, outputs, lanes = gw.shape[0], x.shape[1], gy.shape[2], BYTES // x.itemsize
+    blocks, taps = -(-outputs // block), gw.shape[2] // outputs
+    source, grads = _zeros(room, x), _zeros(block * layout.plane, x)
+    a, b = np.empty(-(-block // lanes) * lanes * CHUNK, x.dtype), np.empty(SIDE * lanes * CHUNK, x.dtype)
+    rows, spare = np.empty(-(-block // lanes) * lanes, np.int64), np.empty(products.TILE + ROWS, x.dtype)
+    for item in range(start, stop):
+        part, g, first = item // blocks // groups, item // blocks % groups, item % blocks * block
+        tall = min(block, outputs - first)
+        for r in range(rows.size):
+            rows[r] = min(r, tall - 1) * layout.plane
+        begin = tiles * part // parts
+        for tile in range(begin, tiles * (part + 1) // parts):
+            n, row, column, images, height, width = locate(tile, layout, gy.shape[3:], x.shape[0])
+            if images < layout.images or height < gy.shape[3] or width < gy.shape[4]:
                 source[:] = 0  # other tiles have their margins elsewhere
                 grads[:] = 0
             for image in range(images):
-                _load(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
-                _load(grads, gy[n + image, g, block * OUTPUTS : last * OUTPUTS], image, row, column, row + rows,
-                      column + columns, flat)
-            vectors = _vectors(images, rows, columns, layout)
-            for o in range(block, last):
-                _add_dots(gw[part, g, o * OUTPUTS : (o + 1) * OUTPUTS], grads[(o - block) * OUTPUTS * layout.plane :],
-                          layout.plane, source, shift, vectors)
-        item += last - block
-
-
-@jit
-def _add_dots(gw, grads, plane, source, shift, vectors):
-    """Add the dot products of four outputs' gradients with all taps, five at a time."""
-    ga, gb, gc, gd = grads, grads[plane:], grads[2 * plane :], grads[3 * plane :]
-    for t in range(0, shift.size, TAPS):
-        s0, s1, s2, s3, s4 = (source[shift[t] :], source[shift[t + 1] :], source[shift[t + 2] :], source[shift[t + 3] :],
-                              source[shift[t + 4] :])
-        a0 = a1 = a2 = a3 = a4 = b0 = b1 = b2 = b3 = b4 = gw.dtype.type(0)
-        c0 = c1 = c2 = c3 = c4 = d0 = d1 = d2 = d3 = d4 = gw.dtype.type(0)
-        for p in range(vectors * LANES):
-            x0, x1, x2, x3, x4 = s0[p], s1[p], s2[p], s3[p], s4[p]
-            a, b, c, d = ga[p], gb[p], gc[p], gd[p]
-            a0, a1, a2, a3, a4 = a0 + a * x0, a1 + a * x1, a2 + a * x2, a3 + a * x3, a4 + a * x4
-            b0, b1, b2, b3, b4 = b0 + b * x0, b1 + b * x1, b2 + b * x2, b3 + b * x3, b4 + b * x4
-            c0, c1, c2, c3, c4 = c0 + c * x0, c1 + c * x1, c2 + c * x2, c3 + c * x3, c4 + c * x4
-            d0, d1, d2, d3, d4 = d0 + d * x0, d1 + d * x1, d2 + d * x2, d3 + d * x3, d4 + d * x4
-        for u, (a, b, c, d) in enumerate(((a0, b0, c0, d0), (a1, b1, c1, d1), (a2, b2, c2, d2), (a3, b3, c3, d3),
-                                          (a4, b4, c4, d4))):
-            gw[0, t + u] += a
-            gw[1, t + u] += b
-            gw[2, t + u] += c
-            gw[3, t + u] += d
+                load_image(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
+                load_image(grads, gy[n + image, g, first : first + tall], image, row, column, row + height, column + width, flat)
+            places = _places(images, height, width, layout, lanes)
+            for p in range(0, places, CHUNK):
+                deep = min(CHUNK, places - p)
+                for strip in range(-(-tall // lanes)):
+                    pack_strip(grads, p, rows, strip * lanes, deep, a, strip * deep * lanes)
+                for left in range(0, taps, SIDE * lanes):
+                    wide = min(SIDE * lanes, taps - left)
+                    for strip in range(-(-wide // lanes)):
+                        pack_strip(source, p, shift, left + strip * lanes, deep, b, strip * deep * lanes)
+                    add_product(a, 0, deep, tall, b, 0, deep, steps, deep, wide, gw[part, g], first * taps + left, taps,
+                                tile > begin or p > 0, spare)
 
 
 @jit
@@ -132,41 +125,35 @@ def locate(tile, layout, size, total):
 
 
 @jit
-def _load(target, x, image, row, column, bottom, right, layout):
-    """Lay out all phases of an image's channels from (row, column) on, as far as ``bottom`` and ``right``."""
-    (sh, sw), (ph, pw) = layout.stride, layout.padding
+def load_image(target, x, image, row, column, bottom, right, layout):
+    """Lay out the wanted phases of an image's channels from (row, column) on, as far as ``bottom`` and ``right``."""
+    (sh, sw), (ph, pw), (down, across) = layout.stride, layout.padding, layout.phases
+    flat, zero, lanes = x.reshape(x.size), x.dtype.type(0), BYTES // x.itemsize
     for c in range(x.shape[0]):
-        for phase in range(sh * sw):
-            top, end = inside(row * sh + phase // sw - ph, sh, bottom, layout.height)
-            left, stop = inside(column * sw + phase % sw - pw, sw, right, layout.width)
-            i, j = (row + top) * sh + phase // sw - ph, max(0, (column + left) * sw + phase % sw - pw)
-            at = (c * sh * sw + phase) * layout.plane + (top * layout.images + image) * layout.width + left
-            lines = _lines(target, at, end - top, layout)
+        for phase in range(down * across):
+            top, end = inside(row * sh + phase // across - ph, sh, bottom, layout.height)
+            left, stop = inside(column * sw + phase % across - pw, sw, right, layout.width)
+            i, j = (row + top) * sh + phase // across - ph, max(0, (column + left) * sw + phase % across - pw)
+            at = (c * down * across + phase) * layout.plane + (top * layout.images + image) * layout.width + left
             for r in range(end - top):
                 if sw == 1:
-                    for k in range(stop - left):
-                        lines[r, k] = x[c, i + r * sh, j + k]
+                    move(flat, (c * x.shape[1] + i + r * sh) * x.shape[2] + j, target, at, lanes, stop - left, zero, False)
                 else:
-                    for k in range(stop - left):
-                        lines[r, k] = x[c, i + r * sh, j + k * sw]
+                    line = target[at : at + stop - left]
+                    for k in range(line.size):
+                        line[k] = x[c, i + r * sh, j + k * sw]
+                at += layout.images * layout.width
 
 
 @jit
-def _lines(array, at, rows, layout):
-    """Rows from place ``at`` on, as a matrix."""
-    length = layout.images * layout.width
-    return array[at : at + rows * length].reshape(rows, length)
-
-
-@jit
-def _vectors(images, rows, columns, layout):
-    """How many vectors a tile's places fill."""
+def _places(images, rows, columns, layout, lanes):
+    """How many places a tile takes, in whole vectors."""
     places = ((rows - 1) * layout.images + images - 1) * layout.width + columns
-    return (places + LANES - 1) // LANES
+    return (places + lanes - 1) // lanes * lanes
 
 
 @jit
 def _zeros(size, like):
     """Zeros that start on a cache line (64 bytes)."""
-    array = np.zeros(size + LANES, like.dtype)
+    array = np.zeros(size + 16, like.dtype)
     return array[-array.ctypes.data % 64 // array.itemsize :][:size]

@@ -1,8 +1,8 @@
-"""Products of matrices by NumPy's BLAS, small ones on one thread.
+"""Products of matrices: large ones by our own kernel (``gemm``), the rest by NumPy's BLAS on one thread.
 
-OpenBLAS hands a product of a few thousand numbers to all its threads, which then wait for each other by spinning: on a busy
-machine that made LeNet's layers ten times slower. Its thread count belongs to the whole process, so it is set for the call and
-put back; with another BLAS nothing is set.
+OpenBLAS keeps a pool of threads of its own, which go on spinning for milliseconds after a product and slow down whatever runs
+next. Its thread count belongs to the whole process, so it is set to one for the call and put back; with another BLAS nothing is
+set.
 """
 
 import ctypes
@@ -12,15 +12,48 @@ from pathlib import Path
 
 import numpy as np
 
-SMALL = 1 << 24  # multiply-adds that one thread does in about 0.2 ms
+from minidl.kernels.cpu.compile import ready
+from minidl.kernels.cpu.gemm import multiply_blocks, pack, steps
+from minidl.kernels.cpu.threads import split
+from minidl.kernels.cpu.vector import BYTES, LANES, VECTORS
+
+SMALL = 1 << 22  # multiply-adds that one thread does in some 50 us
+WIDTH = 2 * VECTORS * LANES  # of a block whose columns lie one behind the other in memory
+WIDE = 8 * WIDTH  # of one whose rows do: long runs of memory are read faster
+BLOCKS = 8  # into at least so many blocks a product is cut, for as many threads
 
 
 def matmul(x, y):
     """As the portable kernel."""
-    if x.size * y.shape[-1] > SMALL:
-        return x @ y
+    if x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0] and x.size * y.shape[1] > SMALL:
+        return _product(x, y)
     with _one_thread:
         return x @ y
+
+
+def _product(x, y):
+    """x (M, K) y (K, N) -> (M, N)"""
+    (rows, depth), columns = x.shape, y.shape[1]
+    z = np.empty((rows, columns), x.dtype)
+    flat, lane, step = _flat(x)
+    lanes = BYTES // x.itemsize
+    strips = -(-rows // lanes)
+    packed = np.empty(strips * depth * lanes, x.dtype)
+    split(pack, strips, packed.size // 4, flat, 0, lane, step, rows, depth, packed, depth)
+    flat, step, lane = _flat(y)
+    width = WIDTH if step == 1 else WIDE
+    across = -(-columns // width)
+    height = -(-strips // max(1, min(strips, BLOCKS // across))) * lanes
+    split(multiply_blocks, across * -(-rows // height), rows * columns * depth // LANES, packed, rows, flat, lane, step, columns,
+          depth, height, width, steps(x.itemsize), z.reshape(-1))
+    return z
+
+
+def _flat(x):
+    """The numbers of x in the order of memory, and the steps along its rows and columns."""
+    if not x.flags.c_contiguous and x.flags.f_contiguous:
+        return ready(x.T).reshape(-1), 1, len(x)
+    return ready(x).reshape(-1), x.shape[1], 1
 
 
 class _OneThread:

@@ -20,8 +20,9 @@ from minidl.kernels.portable.im2col import col2im, im2col
 from minidl.kernels.shapes import windows
 
 
-def conv2d(x, w, b, geometry):
+def conv2d(x, w, b, geometry, relu=False):
     """x (N, C, H, W), w (O, C/G, KH, KW), b (O,) or None -> y (N, O, OH, OW). Also called cross-correlation: w is not flipped.
+    With ``relu``, what is below 0 becomes 0.
 
     >>> from minidl.kernels.shapes import ConvGeometry
     >>> x, w = np.arange(9.0).reshape(1, 1, 3, 3), np.ones((1, 1, 2, 2))
@@ -34,6 +35,8 @@ def conv2d(x, w, b, geometry):
     y = y.reshape(x.shape[0], w.shape[0], oh, ow)
     if b is not None:
         y += b[:, None, None]
+    if relu:
+        y = namespace(x).where(y <= 0, y.dtype.type(0), y)  # NaN stays NaN
     return y.astype(x.dtype, copy=False)
 
 
