@@ -74,12 +74,14 @@ def pool_output(size: int, kernel: int, stride: int, padding: int, dilation: int
 class Windows(NamedTuple):
     """The windows of a pooling along one axis: window i covers positions starts[i], starts[i] + step, ... below stops[i].
 
-    Padding is already cut off, so every position lies in the image.
+    Padding is already cut off, so every position lies in the image. If before that all windows were alike, ``even`` tells how:
+    where the first begins (negative in the padding), the stride, and how many positions each has.
     """
 
     starts: np.ndarray
     stops: np.ndarray
     step: int = 1
+    even: tuple[int, int, int] | None = None
 
 
 @functools.lru_cache
@@ -87,12 +89,12 @@ def pool_windows(size: int, windows: int, kernel: int, stride: int, padding: int
     """Where each of ``windows`` windows lies in an axis of ``size``.
 
     >>> pool_windows(5, 3, kernel=2, stride=2, padding=1)
-    Windows(starts=array([0, 1, 3]), stops=array([1, 3, 5]), step=1)
+    Windows(starts=array([0, 1, 3]), stops=array([1, 3, 5]), step=1, even=(-1, 2, 2))
     """
     starts = np.arange(windows) * stride - padding
     stops = np.minimum(starts + dilation * (kernel - 1) + 1, size)
     skipped = -(np.minimum(starts, 0) // dilation)  # window positions that fall into the padding
-    return Windows(starts + skipped * dilation, stops, dilation)
+    return Windows(starts + skipped * dilation, stops, dilation, (-padding, stride, kernel))
 
 
 @functools.lru_cache
@@ -100,7 +102,7 @@ def adaptive_windows(size: int, windows: int) -> Windows:
     """Windows that share an axis out evenly: from floor(i size / windows) to ceil((i + 1) size / windows).
 
     >>> adaptive_windows(7, 3)
-    Windows(starts=array([0, 2, 4]), stops=array([3, 5, 7]), step=1)
+    Windows(starts=array([0, 2, 4]), stops=array([3, 5, 7]), step=1, even=None)
     """
     i = np.arange(windows)
     return Windows(i * size // windows, -(-(i + 1) * size // windows))

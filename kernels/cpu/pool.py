@@ -1,100 +1,192 @@
 """Pooling, image by image: the loops of the portable kernels' docstrings, on all threads."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit, ready
 from minidl.kernels.cpu.threads import split
+from minidl.kernels.cpu.vector import BYTES, move, part
 
-TILE = 2048  # places of an image whose maxima are found together: a few arrays of them fit the first-level cache
-
-
-class Even(NamedTuple):
-    """Along one axis, the windows ``first`` to ``last - 1``: all of ``length`` positions in steps of ``step``, each begins
-    ``stride`` behind the one before it.
-    """
-
-    first: int
-    last: int
-    stride: int
-    length: int
-    step: int
+TILE = 2048  # places of images whose maxima are found together: a few arrays of them fit the first-level cache
 
 
 def max_windows(x, rows, columns):
     """As the portable kernel."""
     x = ready(x)
-    planes = x.shape[0] * x.shape[1]
-    values = np.empty((planes, len(rows.starts), len(columns.starts)), x.dtype)
+    values = np.empty((*x.shape[:2], len(rows.starts), len(columns.starts)), x.dtype)
     winners = np.empty(values.shape, np.int64)
-    split(_max, planes, 2 * x.size, x.reshape(planes, *x.shape[2:]), values, winners, rows.starts, rows.stops, _even(rows),
-          columns.starts, columns.stops, _even(columns))
-    shape = (*x.shape[:2], *values.shape[1:])
-    return values.reshape(shape), winners.reshape(shape)
+    _max_windows(x, rows, columns, values, winners)
+    return values, winners
 
 
-def _even(windows):
-    """The first run of windows that neither padding nor overhang cut."""
-    starts, lengths = windows.starts.tolist(), (windows.stops - windows.starts).tolist()
-    longest = max(lengths, default=1)
-    first = lengths.index(longest) if lengths else 0
-    last, stride = min(first + 1, len(starts)), 1
-    if last < len(starts):
-        stride = max(1, starts[last] - starts[first])
-    while last < len(starts) and lengths[last] == longest and starts[last] - starts[last - 1] == stride:
-        last += 1
-    return Even(first, last, stride, -(-longest // windows.step), windows.step)
+def max_values(x, rows, columns):
+    """As the portable kernel."""
+    x = ready(x)
+    values = np.empty((*x.shape[:2], len(rows.starts), len(columns.starts)), x.dtype)
+    _max_windows(x, rows, columns, values, NO_WINNERS)
+    return values
+
+
+NO_WINNERS = np.empty((0, 0, 0, 0), np.int64)
+
+
+def _max_windows(x, rows, columns, values, winners):
+    planes = x.shape[0] * x.shape[1]
+    x, values = x.reshape(planes, *x.shape[2:]), values.reshape(planes, *values.shape[2:])
+    winners = winners.reshape(planes if winners.size else 0, *winners.shape[2:])
+    # The even way tells which of two places comes first by their distances, which takes images wider than a window.
+    if rows.even and columns.even and (columns.even[2] - 1) * columns.step < rows.step * x.shape[2]:
+        split(_max_even, planes, x.size + values.size, x, values, winners, (*rows.even, rows.step), (*columns.even, columns.step))
+    else:
+        split(_max_any, planes, x.size, x, values, winners, rows.starts, rows.stops, rows.step, columns.starts, columns.stops,
+              columns.step)
 
 
 @jit
-def _max(start, stop, x, values, winners, h_starts, h_stops, rows, w_starts, w_stops, columns):
-    width, count = x.shape[2], columns.last - columns.first
-    block = max(1, TILE // (rows.stride * width))
-    room = ((block - 1) * rows.stride + (rows.length - 1) * rows.step + 1) * width
-    index = np.arange(room).astype(np.int32)
-    tall, tall_at = np.empty(room, x.dtype), np.empty(room, np.int32)
-    best, best_at = np.empty(room, x.dtype), np.empty(room, np.int32)
+def _max_any(start, stop, x, values, winners, h_starts, h_stops, h_step, w_starts, w_stops, w_step):
+    """Windows of any size, one by one."""
     for plane in range(start, stop):
         for i in range(values.shape[1]):
             for j in range(values.shape[2]):
-                if not (rows.first <= i < rows.last and columns.first <= j < columns.last):
-                    values[plane, i, j], winners[plane, i, j] = _search(x[plane], h_starts[i], h_stops[i], rows.step, w_starts[j],
-                                                                        w_stops[j], columns.step)
-        pixels = x[plane].reshape(x.shape[1] * width)
-        for i in range(rows.first, rows.last, block):
-            lines = min(block, rows.last - i)
-            origin = h_starts[i] * width + w_starts[columns.first]
-            places = (lines - 1) * rows.stride * width + (count - 1) * columns.stride + 1
-            wide = places + (columns.length - 1) * columns.step
-            _slide(tall, tall_at, pixels[origin:], index, wide, rows.length, rows.step * width)
-            _slide(best, best_at, tall, tall_at, places, columns.length, columns.step)
-            for line in range(lines):
-                first = line * rows.stride * width
-                y, at = values[plane, i + line, columns.first :], winners[plane, i + line, columns.first :]
-                source, source_at = best[first:], best_at[first:]
-                for j in range(count):
-                    y[j] = source[j * columns.stride]
-                    at[j] = source_at[j * columns.stride] + origin
+                best, place = _search(x[plane], h_starts[i], h_stops[i], h_step, w_starts[j], w_stops[j], w_step)
+                values[plane, i, j] = best
+                if winners.size:
+                    winners[plane, i, j] = place
 
 
 @jit
-def _slide(best, best_at, x, at, places, length, step):
-    """best[p] = maximum of x[p], x[p + step], ... (``length`` of them), and best_at[p] its ``at``: all places side by side, in
-    vector registers.
+def _max_even(start, stop, x, values, winners, rows, columns):
+    """Windows that are all alike: images are laid out with -inf around them, several small ones one behind the other or some rows
+    of a large one, and all places of that row of numbers are compared with those one step further, and so on. What the margins
+    between rows give is not read.
     """
+    (top, sh, kh, dh), (left, sw, kw, dw) = rows, columns
+    height, width, lines = (kh - 1) * dh + 1, (values.shape[2] - 1) * sw + (kw - 1) * dw + 1, values.shape[1]
+    room = ((lines - 1) * sh + height) * width
+    images = max(1, TILE // room)
+    if room > TILE:
+        lines = min(lines, max(1, (TILE // width - height) // sh + 1))
+        room = ((lines - 1) * sh + height) * width
+    padded, tall, best = np.empty(images * room, x.dtype), np.empty(images * room, x.dtype), np.empty(images * room, x.dtype)
+    tall_at, best_at = np.empty(images * room, np.int32), np.empty(images * room, np.int32)
+    flat, flat_values, flat_winners = x.reshape(x.size), values.reshape(values.size), winners.reshape(winners.size)
+    size, wide = x.shape[1] * x.shape[2], values.shape[2]
+    origins = np.empty(lines * wide, np.int64)  # where windows begin in the image, from that of the first line on
+    for j in range(origins.size):
+        origins[j] = j // wide * sh * x.shape[2] + left + j % wide * sw
+    for first in range(start, stop, images):
+        count = min(images, stop - first)
+        for line in range(0, values.shape[1], lines):
+            used = min(lines, values.shape[1] - line)
+            deep = (used - 1) * sh + height
+            for image in range(count):
+                _load(flat, (first + image) * size, x.shape[1], x.shape[2], line * sh + top, left, deep, width,
+                      part(padded, image * room, deep * width))
+            places = (count - 1) * room + deep * width - (kh - 1) * dh * width
+            if winners.size:
+                _slide_rows(padded, places, kh, dh * width, dh * x.shape[2], tall, tall_at)
+                _slide(tall, tall_at, places - (kw - 1) * dw, kw, dw, best, best_at)
+            else:
+                _slide_values(padded, places, kh, dh * width, tall)
+                _slide_values(tall, places - (kw - 1) * dw, kw, dw, best)
+            for image in range(count):
+                target, size_here = ((first + image) * values.shape[1] + line) * wide, used * wide
+                for i in range(used):
+                    source = part(best, image * room + i * sh * width, (wide - 1) * sw + 1)
+                    _pick(source, sw, part(flat_values, target + i * wide, wide))
+                if winners.size:
+                    for i in range(used):
+                        source_at = part(best_at, image * room + i * sh * width, (wide - 1) * sw + 1)
+                        _pick(source_at, sw, part(flat_winners, target + i * wide, wide))
+                    at, row = part(flat_winners, target, size_here), line * sh + top
+                    for j in range(size_here):
+                        at[j] += origins[j] + row * x.shape[2]
+                    _mend(part(flat, (first + image) * size, size), x.shape[2], part(flat_values, target, size_here), at, row, left,
+                          wide, rows, columns)
+
+
+@jit
+def _pick(source, stride, target):
+    """Every ``stride``-th number."""
+    if stride == 1:
+        for j in range(target.size):
+            target[j] = source[j]
+    elif stride == 2:
+        for j in range(target.size):
+            target[j] = source[2 * j]
+    else:
+        for j in range(target.size):
+            target[j] = source[j * stride]
+
+
+@jit
+def _load(flat, plane, image_height, image_width, top, left, height, width, padded):
+    """Rows of the image that begins at ``plane``, from (top, left) on; -inf where there is no image."""
+    nothing, lanes = flat.dtype.type(-np.inf), BYTES // flat.itemsize
+    length = max(0, min(image_width, width + left))
+    for i in range(height):
+        line = part(padded, i * width, width)
+        if 0 <= top + i < image_height:
+            line[:-left] = nothing
+            move(flat, plane + (top + i) * image_width, line, -left, lanes, length, flat.dtype.type(0), False)
+            line[length - left :] = nothing
+        else:
+            line[:] = nothing
+
+
+@jit
+def _slide_values(x, places, length, step, best):
+    """best[p] = maximum of x[p], x[p + step], ... (``length`` of them); NaN wins."""
+    for p in range(places):
+        best[p] = x[p]
+    for a in range(1, length):
+        shifted = x[a * step :]
+        for p in range(places):
+            value, old = shifted[p], best[p]
+            best[p] = old if (value <= old) | (old != old) else value
+
+
+@jit
+def _slide_rows(x, places, length, step, row, best, best_at):
+    """As ``_slide_values``, and best_at[p] = how far from p the first maximum stands in the image, where a step is ``row`` places."""
+    for p in range(places):
+        best[p], best_at[p] = x[p], 0
+    for a in range(1, length):
+        shifted, distance = x[a * step :], np.int32(a * row)
+        for p in range(places):
+            value, old, old_at = shifted[p], best[p], best_at[p]
+            stays = (value <= old) | (old != old)
+            best[p] = old if stays else value
+            best_at[p] = old_at if stays else distance
+
+
+@jit
+def _slide(x, at, places, length, step, best, best_at):
+    """As ``_slide_rows`` over x that has places ``at`` of its own; of equal ones, the nearest is taken."""
     for p in range(places):
         best[p], best_at[p] = x[p], at[p]
     for a in range(1, length):
-        shifted, shifted_at = x[a * step :], at[a * step :]
+        shifted, shifted_at, distance = x[a * step :], at[a * step :], np.int32(a * step)
         for p in range(places):
-            value, place, old, old_place = shifted[p], shifted_at[p], best[p], best_at[p]
-            # not (value <= old) is true for a NaN value; a NaN already found stays
-            larger = (not (value <= old)) & (old == old)
+            value, place, old, old_place = shifted[p], np.int32(shifted_at[p] + distance), best[p], best_at[p]
+            larger = not ((value <= old) | (old != old))
             same = (value == old) | ((value != value) & (old != old))
             better = larger | (same & (place < old_place))
             best[p] = value if better else old
             best_at[p] = place if better else old_place
+
+
+@jit
+def _mend(x, width, y, at, top, left, wide, rows, columns):
+    """Where the maximum is -inf, the padding may have won: search these windows, of which ``wide`` make a row."""
+    (_, sh, kh, dh), (_, sw, kw, dw) = rows, columns
+    doubtful = 0
+    for j in range(y.size):
+        doubtful += y[j] == -np.inf
+    for j in range(y.size if doubtful else 0):
+        if y[j] == -np.inf:
+            image, h, w = x.reshape(x.size // width, width), top + j // wide * sh, left + j % wide * sw
+            y[j], at[j] = _search(image, h + max(0, -(h // dh)) * dh, min(image.shape[0], h + (kh - 1) * dh + 1), dh,
+                                  w + max(0, -(w // dw)) * dw, min(width, w + (kw - 1) * dw + 1), dw)
 
 
 @jit

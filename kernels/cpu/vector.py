@@ -163,6 +163,24 @@ def multiply(vectors, a, a_at, a_step, b, b_at, places, b_step, depth, bias, bia
 
 
 @intrinsic
+def _address(typing, array, at):
+    """A pointer to ``array[at]``."""
+
+    def code(context, builder, signature, args):
+        return _pointer(context, builder, signature, args, 0)
+
+    return types.CPointer(array.dtype)(array, types.intp), code
+
+
+@jit
+def part(array, at, size):
+    """``array[at : at + size]`` of a flat array, for a short while: a slice would count its references in memory that all threads
+    share, and wait for them, which takes longer than a short row.
+    """
+    return numba.carray(_address(array, at), size)
+
+
+@intrinsic
 def move(typing, source, s_at, target, t_at, t_step, count, start, floor):
     """Copy ``count`` numbers with ``start`` added, those below 0 as 0 if ``floor``: the first vector of them to ``t_at``, each of
     the others ``t_step`` further (as many as its numbers, and the target has no gaps).

@@ -3,7 +3,7 @@
 KERNELS = {
     "matmul": "matmul",
     "sum": "sum", "erf": "erf", "put_rows": "put",
-    "max_windows": "pool", "take_winners": "pool", "add_winners": "pool",
+    "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
     "im2col": "im2col", "col2im": "im2col",

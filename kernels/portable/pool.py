@@ -27,6 +27,11 @@ def max_windows(x, rows, columns):
     return values, xp.ascontiguousarray(winners)
 
 
+def max_values(x, rows, columns):
+    """The maxima of ``max_windows`` alone."""
+    return max_windows(x, rows, columns)[0]
+
+
 def _positions(windows):
     """The first position of all windows, then the second, ...: indices into the axis, and which windows still have one."""
     longest = int((windows.stops - windows.starts).max(initial=1))

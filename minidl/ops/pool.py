@@ -22,13 +22,15 @@ class TakeWinners(LinearOp):
 
 
 class MaxPool2d(Op):
-    """y[n,c,i,j] = max of window (i,j), and where it stood, h W + w."""
+    """y[n,c,i,j] = max of window (i,j), and where it stood, h W + w, unless nobody will ask."""
 
-    def __init__(self, rows, columns):
-        self.rows, self.columns = rows, columns
+    def __init__(self, rows, columns, indices):
+        self.rows, self.columns, self.indices = rows, columns, indices
 
     def forward(self, x):
         self.shape = x.shape
+        if not self.needs[0] and not self.indices:
+            return kernel("max_values", x)(x, self.rows, self.columns)
         values, winners = kernel("max_windows", x)(x, self.rows, self.columns)
         self.save(winners)
         return values, winners
@@ -103,8 +105,10 @@ def _max_pool(x, windows, single, return_indices):
     if any(w.step > 1 and (w.starts >= w.stops).any() for w in windows):
         raise ShapeError(f"max_pool2d: with dilation {tuple(w.step for w in windows)} a window of this image (H, W) = "
                          f"{x.shape[2:]} would hold nothing but padding")
-    values, winners = (y.squeeze(0) if single else y for y in MaxPool2d(*windows)(x))
-    return (values, winners) if return_indices else values
+    y = MaxPool2d(*windows, return_indices)(x)
+    if single:
+        y = tuple(part.squeeze(0) for part in y) if isinstance(y, tuple) else y.squeeze(0)
+    return y if return_indices or not isinstance(y, tuple) else y[0]
 
 
 def _adaptive(name, x, output_size):

@@ -74,6 +74,8 @@ def test_max(backend, geometry, seed):
         expected, places = naive_max(x, kernel_size, stride, padding, dilation, out)
         assert values.dtype == np.float32 and winners.dtype == np.int64
         assert np.array_equal(values, expected, equal_nan=True) and np.array_equal(winners, places)
+        alone = kernel("max_values", x)(x, *windows(size, out, kernel_size, stride, padding, dilation))
+        assert alone.dtype == np.float32 and np.array_equal(alone, expected, equal_nan=True)
         taken = kernel("take_winners", x)(x, values.shape, winners)
         assert np.array_equal(taken, values, equal_nan=True)
         g = np.random.default_rng(seed).standard_normal(values.shape)
