@@ -11,6 +11,11 @@ def relu(x):
     return _each(_relu, x)
 
 
+def add_relu(x, y):
+    """As the portable kernel."""
+    return _each(_add_relu, x, y)
+
+
 def relu_grad(gy, y):
     """As the portable kernel."""
     return _each(_relu_grad, gy, y)
@@ -43,6 +48,15 @@ def _relu(start, stop, x, y):
     zero = x.dtype.type(0)
     for i in range(x.size):
         y[i] = zero if x[i] <= zero else x[i]
+
+
+@jit
+def _add_relu(start, stop, x, y, z):
+    x, y, z = x[start:stop], y[start:stop], z[start:stop]
+    zero = x.dtype.type(0)
+    for i in range(x.size):
+        total = x[i] + y[i]
+        z[i] = zero if total <= zero else total
 
 
 @jit

@@ -100,8 +100,8 @@ def _max_even(start, stop, x, values, winners, rows, columns):
                     at, row = part(flat_winners, target, size_here), line * sh + top
                     for j in range(size_here):
                         at[j] += origins[j] + row * x.shape[2]
-                    _mend(part(flat, (first + image) * size, size), x.shape[2], part(flat_values, target, size_here), at, row, left,
-                          wide, rows, columns)
+                    _mend(part(flat, (first + image) * size, size), x.shape[2], part(flat_values, target, size_here), at, row,
+                          left, wide, rows, columns)
 
 
 @jit
@@ -147,7 +147,9 @@ def _slide_values(x, places, length, step, best):
 
 @jit
 def _slide_rows(x, places, length, step, row, best, best_at):
-    """As ``_slide_values``, and best_at[p] = how far from p the first maximum stands in the image, where a step is ``row`` places."""
+    """As ``_slide_values``, and best_at[p] = how far from p the first maximum stands in the image, where a step is
+    ``row`` places.
+    """
     for p in range(places):
         best[p], best_at[p] = x[p], 0
     for a in range(1, length):

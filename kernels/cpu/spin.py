@@ -54,8 +54,8 @@ def _pause(typing):
 
 @jit
 def tell_and_wait(numbers, told, value, watched, known, patience):
-    """Set ``numbers[told]`` to ``value``; then wait until ``numbers[watched]`` is no longer ``known``, looking ``patience`` times.
-    Returns it.
+    """Set ``numbers[told]`` to ``value``; then wait until ``numbers[watched]`` is no longer ``known``, looking ``patience``
+    times. Returns it.
     """
     _tell(numbers, told, value)
     for _ in range(patience):

@@ -22,8 +22,8 @@ PATIENCE = 3_000  # looks for work before a thread sleeps: some 100 us
 
 
 class _Worker:
-    """A thread that computes a part of each kernel. Job and answer are numbered; the numbers lie in an array that both sides watch
-    without the GIL, everything else is handed over under it.
+    """A thread that computes a part of each kernel. Job and answer are numbered; the numbers lie in an array that both sides
+    watch without the GIL, everything else is handed over under it.
     """
 
     JOB, ANSWER = 0, 8  # places in the array, on cache lines of their own

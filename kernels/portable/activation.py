@@ -8,6 +8,11 @@ def relu(x):
     return namespace(x).maximum(x, 0)
 
 
+def add_relu(x, y):
+    """z = max(x + y, 0), of one shape."""
+    return namespace(x).maximum(x + y, 0)
+
+
 def relu_grad(gy, y):
     """gx = 0 where y <= 0, else gy."""
     return namespace(gy).where(y <= 0, 0, gy)

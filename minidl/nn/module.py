@@ -43,6 +43,7 @@ class Module:
     """
 
     training: bool
+    chains: tuple[tuple[str, ...], ...] = ()  # names of children that forward applies one directly after another, for ``fuse``
 
     def __init__(self):
         tables = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
@@ -227,6 +228,25 @@ class Module:
     def eval(self) -> "Module":
         """Switch to evaluation."""
         return self.train(False)
+
+    def fuse(self) -> "Module":
+        """Make inference faster, in place, after ``eval()``: batch norms are folded into the convolutions before them and ReLUs
+        into their last pass. Both become ``Identity``; the state dict then has the folded weights.
+
+        It knows Sequential, and any module that names in ``chains`` which children it applies one directly after another. Layers
+        with hooks or with several parents stay as they are. Raises UsageError in training mode.
+
+        >>> from minidl import nn
+        >>> nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()).eval().fuse()
+        Sequential(
+          (0): FusedConv2d(3, 4, kernel_size=(1, 1), stride=(1, 1))
+          (1): Identity()
+          (2): Identity()
+        )
+        """
+        from minidl.nn.fuse import fuse
+
+        return fuse(self)
 
     def requires_grad_(self, requires_grad=True) -> "Module":
         """Set whether the parameters want gradients."""

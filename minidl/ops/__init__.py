@@ -1,6 +1,7 @@
 """Differentiable ops, one file per family. All public functions, under PyTorch's names."""
 
 from minidl.ops.activation import (
+    add_relu,
     elu,
     gelu,
     hardsigmoid,

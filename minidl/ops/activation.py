@@ -59,6 +59,35 @@ def relu(input, inplace=False) -> Tensor:
     return Relu()(astensor(input))
 
 
+class AddRelu(Op):
+    """z = max(x + y, 0), for x and y of one shape and dtype."""
+
+    def forward(self, x, y):
+        z = kernel("add_relu", x)(x, y)
+        self.save(z)
+        return z
+
+    def backward(self, gz):
+        (z,) = self.saved
+        g = ReluGrad()(gz, z.detach())
+        return g, g
+
+
+def add_relu(input, other) -> Tensor:
+    """relu(input + other) in one pass over memory: where a shortcut joins its block.
+
+    Both must have one shape and dtype; anything else is added by the usual rules first.
+
+    >>> import minidl
+    >>> minidl.ops.add_relu(minidl.tensor([-1.0, 2.0]), minidl.tensor([0.5, 0.5]))
+    tensor([0.0000, 2.5000])
+    """
+    x, y = astensor(input), astensor(other)
+    if x.shape != y.shape or x.dtype != y.dtype:
+        return relu(x + y)
+    return AddRelu()(x, y)
+
+
 class LeakyRelu(Op):
     """y = x where x > 0, else slope x;  y' = 1 where x > 0, else slope."""
 

@@ -14,22 +14,23 @@ from minidl.errors import ShapeError
 from minidl.kernels import kernel
 from minidl.kernels.shapes import ConvGeometry, conv_transpose_output, pair, windows
 from minidl.op import LinearOp, Op
+from minidl.ops.activation import relu as relu_of
 from minidl.ops.cast import check_floating
 from minidl.ops.index import Unslice
 from minidl.ops.matmul import check_same_dtype
-from minidl.tensor import Tensor, astensor
+from minidl.tensor import Tensor, astensor, mode
 
 
 class Conv2d(Op):
     """y = b + x conv w."""
 
-    def __init__(self, geometry):
-        self.geometry = geometry
+    def __init__(self, geometry, relu=False):
+        self.geometry, self.relu = geometry, relu  # relu only where nothing is recorded
 
     def forward(self, x, w, b=None):
         self.shapes = x.shape, w.shape
         self.save(x if self.needs[1] else None, w if self.needs[0] else None)
-        return kernel("conv2d", x)(x, w, b, self.geometry)
+        return kernel("conv2d", x)(x, w, b, self.geometry, self.relu)
 
     def backward(self, gy):
         (x, w), (x_shape, w_shape) = self.saved, self.shapes
@@ -74,12 +75,13 @@ class Conv2dWeightGrad(Op):
                 Conv2dInputGrad(self.x_shape, self.geometry)(gy, ggw) if self.needs[1] else None)
 
 
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, relu=False) -> Tensor:
     """Slide each kernel over the image; at each place sum the products of its weights with the pixels below it, plus its bias.
 
     Shapes: input (N, C, H, W) or (C, H, W), weight (O, C/groups, KH, KW), bias (O,) -> (N, O, OH, OW) or (O, OH, OW), where
     OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. ``stride``, ``padding`` and ``dilation`` are ints or pairs
     (height, width). ``padding`` "valid" is 0; "same" keeps H and W (stride 1; an odd surplus goes to the right and the bottom).
+    With ``relu``, what is below 0 becomes 0, in the same pass over memory where no gradient is recorded.
 
     Raises ShapeError where shapes or options don't fit, DtypeError unless all are of one floating-point dtype.
 
@@ -104,7 +106,10 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     if min(windows(x.shape[2:], (kh, kw), geometry)) < 1:
         raise ShapeError(f"conv2d: a kernel of (KH, KW) = {(kh, kw)} with dilation {geometry.dilation} does not fit into an "
                          f"image of (H, W) = {x.shape[2:]} with padding {geometry.padding}")
-    y = Conv2d(geometry)(x, weight) if bias is None else Conv2d(geometry)(x, weight, bias)
+    fused = relu and not (mode.recording and any(t is not None and t.tracked for t in (x, weight, bias)))
+    y = Conv2d(geometry, fused)(x, weight) if bias is None else Conv2d(geometry, fused)(x, weight, bias)
+    if relu and not fused:
+        y = relu_of(y)
     return y.squeeze(0) if single else y
 
 

@@ -70,23 +70,28 @@ class GoogLeNetOutputs(NamedTuple):
 class BasicConv2d(nn.Module):
     """conv -> batch norm -> ReLU."""
 
+    chains = (("conv", "bn", "relu"),)
+
     def __init__(self, channels: int, maps: int, size: int, **options):
         super().__init__()
         self.conv, self.bn = nn.Conv2d(channels, maps, size, bias=False, **options), nn.BatchNorm2d(maps, eps=1e-3)
+        self.relu = nn.ReLU()
 
     def forward(self, x):
-        return self.bn(self.conv(x)).relu()
+        return self.relu(self.bn(self.conv(x)))
 
 
 class PlainConv2d(nn.Module):
     """conv with bias -> ReLU, as in the paper."""
 
+    chains = (("conv", "relu"),)
+
     def __init__(self, channels: int, maps: int, size: int, **options):
         super().__init__()
-        self.conv = nn.Conv2d(channels, maps, size, **options)
+        self.conv, self.relu = nn.Conv2d(channels, maps, size, **options), nn.ReLU()
 
     def forward(self, x):
-        return self.conv(x).relu()
+        return self.relu(self.conv(x))
 
 
 class Inception(nn.Module):

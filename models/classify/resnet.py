@@ -20,6 +20,7 @@ from minidl.data.transforms import ColorShift, RandomCrop, RandomHorizontalFlip,
 from minidl.errors import UsageError
 from minidl.models.classify.recipe import Recipe, inputs, shorter_side, training
 from minidl.models.classify.weights import with_weights
+from minidl.ops import add_relu
 
 __all__ = ["BLOCKS", "RECIPES", "BasicBlock", "Bottleneck", "ResNet", "augmented", "inputs", "resnet18", "resnet34",
            "resnet50", "resnet101", "resnet152", "training"]
@@ -38,22 +39,24 @@ def augmented(size: int):
 class BasicBlock(nn.Module):
     """conv 3x3 -> conv 3x3, plus the shortcut.   x (N, C, H, W) -> (N, planes, H/stride, W/stride)."""
 
+    chains = ("conv1", "bn1", "relu1"), ("conv2", "bn2")
     expansion = 1
 
     def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None, residual: bool, v1: bool):
         super().__init__()
         self.conv1, self.bn1 = conv(channels, planes, 3, stride), nn.BatchNorm2d(planes)
         self.conv2, self.bn2 = conv(planes, planes, 3), nn.BatchNorm2d(planes)
-        self.relu, self.downsample, self.residual = nn.ReLU(), downsample, residual
+        self.relu1, self.downsample, self.residual = nn.ReLU(), downsample, residual
 
     def forward(self, x):
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(_joined(self, x, y))
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        return _joined(self, x, y)
 
 
 class Bottleneck(nn.Module):
     """conv 1x1 down to ``planes`` -> conv 3x3 -> conv 1x1 up to 4 planes, plus the shortcut."""
 
+    chains = ("conv1", "bn1", "relu1"), ("conv2", "bn2", "relu2"), ("conv3", "bn3")
     expansion = 4
 
     def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None, residual: bool, v1: bool):
@@ -61,19 +64,19 @@ class Bottleneck(nn.Module):
         self.conv1, self.bn1 = conv(channels, planes, 1, stride if v1 else 1), nn.BatchNorm2d(planes)
         self.conv2, self.bn2 = conv(planes, planes, 3, 1 if v1 else stride), nn.BatchNorm2d(planes)
         self.conv3, self.bn3 = conv(planes, 4 * planes, 1), nn.BatchNorm2d(4 * planes)
-        self.relu, self.downsample, self.residual = nn.ReLU(), downsample, residual
+        self.relu1, self.relu2, self.downsample, self.residual = nn.ReLU(), nn.ReLU(), downsample, residual
 
     def forward(self, x):
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
-        return self.relu(_joined(self, x, y))
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(y)))))
+        return _joined(self, x, y)
 
 
 def _joined(block, x, y):
-    """F(x) + x; F(x) alone in a plain network."""
+    """relu(F(x) + x); relu(F(x)) in a plain network."""
     if not block.residual:
-        return y
-    return y + (x if block.downsample is None else block.downsample(x))
+        return y.relu()
+    return add_relu(y, x if block.downsample is None else block.downsample(x))
 
 
 class Subsample(nn.Module):
@@ -89,7 +92,9 @@ class Subsample(nn.Module):
 
 
 class Residual(nn.Module):
-    """What both kinds of ResNet share: stages of blocks, shortcuts, weights."""
+    """What both kinds of ResNet share: the stem, stages of blocks, shortcuts, weights."""
+
+    chains = (("conv1", "bn1", "relu"),)
 
     def stage(self, block, planes: int, count: int, stride: int) -> nn.Sequential:
         """``count`` blocks, the first of which may halve the image."""

@@ -1,0 +1,92 @@
+"""Fused networks give what they gave before, with fewer layers."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import nn
+from minidl.errors import UsageError
+
+
+def lively(model):
+    """With statistics and weights of batch norms that are not those of a new network."""
+    random = np.random.default_rng(0)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            lows = (layer.running_mean, -1), (layer.running_var, 0.5), (layer.weight, 0.5), (layer.bias, -1)
+            for tensor, low in lows:
+                if tensor is not None:
+                    tensor.detach().numpy()[...] = random.uniform(low, 1.5, layer.num_features)
+    return model.eval()
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.modules()]
+
+
+def check(model, *shape):
+    x = minidl.randn(*shape, generator=minidl.Generator().manual_seed(1))
+    with minidl.no_grad():
+        before = model(x).numpy()
+        assert model.fuse() is model
+        after = model(x).numpy()
+    np.testing.assert_allclose(after, before, atol=1e-5 * abs(before).max())
+
+
+@pytest.mark.parametrize("module, name, shape", [
+    ("resnet", "resnet18", (2, 3, 40, 33)), ("resnet", "resnet50", (1, 3, 33, 40)), ("googlenet", "googlenet", (2, 3, 64, 70)),
+    ("cifar_resnet", "resnet20", (2, 3, 20, 17)), ("cifar_resnet", "plain20", (2, 3, 16, 16)),
+    ("lenet", "lenet5", (3, 1, 28, 28))])
+def test_networks(module, name, shape):
+    model = lively(getattr(importlib.import_module(f"minidl.models.classify.{module}"), name)())
+    check(model, *shape)
+    assert "BatchNorm2d" not in kinds(model) and "FusedConv2d" in kinds(model)
+
+
+@pytest.mark.parametrize("bias, affine", [(True, True), (False, True), (True, False)])
+def test_folding(bias, affine):
+    model = lively(nn.Sequential(nn.Conv2d(3, 5, 3, bias=bias), nn.BatchNorm2d(5, eps=0.1, affine=affine), nn.Conv2d(5, 2, 1)))
+    check(model, 2, 3, 6, 7)
+    assert kinds(model) == ["Sequential", "Conv2d", "Identity", "Conv2d"]
+    assert model[0].weight.dtype == minidl.float32
+
+
+def test_in_float64_and_on_single_images():
+    model = lively(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU())).double()
+    x = minidl.randn(1, 3, 5, 6, dtype=minidl.float64)
+    before = model(x)
+    assert model.fuse()(x).dtype == minidl.float64
+    assert minidl.allclose(model(x), before) and minidl.allclose(model[0](x[0]), before[0])
+
+
+def test_what_must_stay():
+    shared = nn.Conv2d(3, 3, 1)
+    watched = nn.Conv2d(3, 3, 1)
+    watched.register_forward_hook(lambda *_: None)
+    for first in (shared, watched):
+        model = lively(nn.Sequential(first, nn.BatchNorm2d(3), nn.Sequential(shared, nn.Tanh(), nn.ReLU())))
+        assert "BatchNorm2d" in kinds(model.fuse()) and "ReLU" in kinds(model)
+    unmeasured = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    assert "BatchNorm2d" in kinds(unmeasured.fuse())
+
+    class Forked(nn.Sequential):
+        def forward(self, x):
+            return self[1](self[0](x)) + self[0](x)
+
+    assert "BatchNorm2d" in kinds(Forked(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval().fuse())
+
+
+def test_in_training_mode_it_says_what_to_do():
+    with pytest.raises(UsageError, match="eval"):
+        nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)).fuse()
+
+
+def test_gradients_flow_through_a_fused_convolution():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU()).eval()
+    x = minidl.randn(2, 2, 5, 6, requires_grad=True)
+    model(x).sum().backward()
+    want, x.grad = x.grad, None
+    model.fuse()(x).sum().backward()
+    assert minidl.allclose(x.grad, want)
