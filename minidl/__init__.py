@@ -14,6 +14,10 @@ import warnings as _warnings
 if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):
     __path__.append(_os.path.dirname(__path__[0]))
 
+from minidl import blas as _blas  # before everything that imports NumPy
+
+_blas.load_numpy()
+
 # NaN and inf are values here, as in every deep learning framework: NumPy need not warn where our own code meets them.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minidl\.(op|ops|tape|kernels)\b")
 
@@ -40,6 +44,7 @@ from minidl.op import Op
 from minidl.ops import *
 from minidl.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from minidl.tensor import Tensor, from_numpy, tensor
+from minidl.threads import get_num_threads, set_num_threads
 
 from minidl import data, nn, optim  # isort: skip
 from minidl.io import load, save  # isort: skip

@@ -241,12 +241,17 @@ class Alias(Op):
 # The few ops that the walk itself needs.
 
 
+LARGE = 1 << 16  # numbers from which on threads add faster
+
+
 class Add(Op):
     """z = x + y, with broadcasting."""
 
     broadcasts = True
 
     def forward(self, x, y):
+        if x.size >= LARGE and x.shape == y.shape and x.dtype is y.dtype and x.dtype.kind == "f":
+            return kernel("add", x)(x, y)
         return x + y
 
     def backward(self, gz):

@@ -11,6 +11,11 @@ def relu(x):
     return _each(_relu, x)
 
 
+def add(x, y):
+    """As the portable kernel."""
+    return _each(_add, x, y)
+
+
 def add_relu(x, y):
     """As the portable kernel."""
     return _each(_add_relu, x, y)
@@ -48,6 +53,13 @@ def _relu(start, stop, x, y):
     zero = x.dtype.type(0)
     for i in range(x.size):
         y[i] = zero if x[i] <= zero else x[i]
+
+
+@jit
+def _add(start, stop, x, y, z):
+    x, y, z = x[start:stop], y[start:stop], z[start:stop]
+    for i in range(x.size):
+        z[i] = x[i] + y[i]
 
 
 @jit

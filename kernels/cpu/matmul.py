@@ -17,7 +17,7 @@ from minidl.kernels.cpu.gemm import multiply_blocks, pack, steps
 from minidl.kernels.cpu.threads import split
 from minidl.kernels.cpu.vector import BYTES, LANES, VECTORS
 
-SMALL = 1 << 22  # multiply-adds that one thread does in some 50 us
+SMALL = 1 << 21  # multiply-adds that one thread does in some 30 us
 WIDTH = 2 * VECTORS * LANES  # of a block whose columns lie one behind the other in memory
 WIDE = 8 * WIDTH  # of one whose rows do: long runs of memory are read faster
 BLOCKS = 8  # into at least so many blocks a product is cut, for as many threads

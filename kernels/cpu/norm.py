@@ -11,6 +11,7 @@ import numpy as np
 from minidl.kernels.cpu.compile import jit, ready
 from minidl.kernels.cpu.softmax import total
 from minidl.kernels.cpu.threads import split
+from minidl.kernels.cpu.vector import part
 
 BLOCKS = 16  # group_norm_grad keeps the sums of as many blocks of images apart, so that threads never share one
 
@@ -71,6 +72,12 @@ def _walk(x, groups, planes, vectors):
 
 
 @jit
+def plane(x, n, c):
+    """One plane of x (N, C, positions), as ``part`` gives it."""
+    return part(x, (n * x.shape[1] + c) * x.shape[2], x.shape[2])
+
+
+@jit
 def squares(x, mean):
     """Sum of (x - mean)²."""
     result = 0.0
@@ -117,14 +124,14 @@ def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, y):
     for c in range(start, stop):
         if not fixed:
             for n in range(images):
-                mean[c] += total(x[n, c])
+                mean[c] += total(plane(x, n, c))
             mean[c] /= count
             for n in range(images):
-                var[c] += squares(x[n, c], mean[c])
+                var[c] += squares(plane(x, n, c), mean[c])
             var[c] /= count
         slope = weight[c] / math.sqrt(var[c] + eps)
         for n in range(images):
-            standardise(x[n, c], mean[c], slope, bias[c], y[n, c])
+            standardise(plane(x, n, c), mean[c], slope, bias[c], plane(y, n, c))
 
 
 @jit
@@ -133,14 +140,14 @@ def _batch_planes_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, gw
     for c in range(start, stop):
         rstd = 1 / math.sqrt(var[c] + eps)
         for n in range(images):
-            plain, weighted = moments(gy[n, c], x[n, c], mean[c])
+            plain, weighted = moments(plane(gy, n, c), plane(x, n, c), mean[c])
             gbias[c] += plain
             gweight[c] += rstd * weighted
         scale = weight[c] * rstd
         slope = 0.0 if fixed else -scale * rstd * gweight[c] / count
         offset = 0.0 if fixed else -scale * gbias[c] / count
         for n in range(images):
-            combine(gy[n, c], scale, x[n, c], mean[c], slope, offset, gx[n, c])
+            combine(plane(gy, n, c), scale, plane(x, n, c), mean[c], slope, offset, plane(gx, n, c))
 
 
 @jit
@@ -198,7 +205,7 @@ def _group_planes(start, stop, x, weight, bias, eps, mean, var, y):
         rstd = 1 / math.sqrt(var[row] + eps)
         first = row * channels % weight.size
         for k in range(channels):
-            standardise(x[row, k], mean[row], weight[first + k] * rstd, bias[first + k], y[row, k])
+            standardise(plane(x, row, k), mean[row], weight[first + k] * rstd, bias[first + k], plane(y, row, k))
 
 
 @jit
@@ -224,14 +231,15 @@ def _group_planes_grad(start, stop, gy, x, weight, eps, mean, var, gx, gweight, 
             sum_h = sum_h_hat = 0.0
             for k in range(channels):
                 c = group * channels + k
-                plain, weighted = moments(gy[row, k], x[row, k], mean[row])
+                plain, weighted = moments(plane(gy, row, k), plane(x, row, k), mean[row])
                 gbias[block, c] += plain
                 gweight[block, c] += rstd * weighted
                 sum_h += weight[c] * plain
                 sum_h_hat += weight[c] * rstd * weighted
             slope, offset = -rstd * rstd * sum_h_hat / count, -rstd * sum_h / count
             for k in range(channels):
-                combine(gy[row, k], weight[group * channels + k] * rstd, x[row, k], mean[row], slope, offset, gx[row, k])
+                scale = weight[group * channels + k] * rstd
+                combine(plane(gy, row, k), scale, plane(x, row, k), mean[row], slope, offset, plane(gx, row, k))
 
 
 @jit

@@ -214,8 +214,15 @@ def take_winners(x, out_shape, winners):
 @jit
 def _take(start, stop, x, winners, y):
     for plane in range(start, stop):
-        for i in range(winners.shape[1]):
-            y[plane, i] = x[plane, winners[plane, i]]
+        source, target, at = _row(x, plane), _row(y, plane), _row(winners, plane)
+        for i in range(at.size):
+            target[i] = source[at[i]]
+
+
+@jit
+def _row(matrix, row):
+    """One row of it, as ``part`` gives it."""
+    return part(matrix, row * matrix.shape[1], matrix.shape[1])
 
 
 def add_winners(gy, out_shape, winners):
@@ -230,9 +237,10 @@ def add_winners(gy, out_shape, winners):
 @jit
 def _add(start, stop, gy, winners, gx):
     for plane in range(start, stop):
-        gx[plane] = 0
-        for i in range(winners.shape[1]):
-            gx[plane, winners[plane, i]] += gy[plane, i]
+        source, target, at = _row(gy, plane), _row(gx, plane), _row(winners, plane)
+        target[:] = 0
+        for i in range(at.size):
+            target[at[i]] += source[i]
 
 
 def _flat(x):

@@ -174,8 +174,8 @@ def _address(typing, array, at):
 
 @jit
 def part(array, at, size):
-    """``array[at : at + size]`` of a flat array, for a short while: a slice would count its references in memory that all threads
-    share, and wait for them, which takes longer than a short row.
+    """``size`` numbers of an array from place ``at`` on, for a short while: a slice would count its references in memory that all
+    threads share, and wait for them, which takes longer than a short row.
     """
     return numba.carray(_address(array, at), size)
 

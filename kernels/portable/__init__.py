@@ -14,6 +14,6 @@ KERNELS = {
     "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
     "batch_norm": "norm", "batch_norm_grad": "norm", "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
-    "add_relu": "activation",
+    "add": "activation", "add_relu": "activation",
     "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
 }

@@ -13,6 +13,7 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    from minidl.blas import advice
     from minidl.data.download import list_datasets
     from minidl.data.places import cache_folder, find_folder
     from minidl.device import Device
@@ -24,6 +25,8 @@ def run(options) -> None:
         _print(name, found[name] or "missing")
     for library in found["blas"] or ["unknown: threadpoolctl tells"]:
         _print("BLAS", library)
+        if hint := advice(library):
+            _print("", hint)
     _print("threads", f"{found['threads']} for compiled kernels (MINIDL_NUM_THREADS)")
     try:
         _print("GPU", f"{Device.parse('cuda')}, {found['cupy']}")

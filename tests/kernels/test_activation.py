@@ -38,6 +38,8 @@ def test_values(room, dtype, shape, strided):
     x, gy, slope = numbers(shape, dtype, strided=strided), numbers(shape, dtype, 1, strided), dtype(0.3)
     before = x.copy(), gy.copy()
     for found, function, arrays in (
+            (room.add(x, gy), lambda v, g: v + g, (x, gy)),
+            (room.add_relu(x, gy), lambda v, g: v + g if v + g > 0 else 0, (x, gy)),
             (room.relu(x), lambda v: v if v > 0 else 0, (x,)),
             (room.relu_grad(gy, x), lambda g, v: g if v > 0 else 0, (gy, x)),
             (room.leaky_relu(x, 0.3), lambda v: v if v > 0 else slope * v, (x,)),
@@ -52,6 +54,7 @@ def test_values(room, dtype, shape, strided):
 def test_edges(room, dtype):
     x = np.array([-INF, -0.0, 0.0, INF, NAN], dtype)
     gy = np.array([INF, 1, 2, INF, 3], dtype)
+    np.testing.assert_array_equal(room.add_relu(x, np.ones_like(x)), [0, 1, 1, INF, NAN])
     np.testing.assert_array_equal(room.relu(x), [0, 0, 0, INF, NAN])
     np.testing.assert_array_equal(room.relu_grad(gy, x), [0, 0, 0, INF, 3])
     np.testing.assert_array_equal(room.leaky_relu(x, 0.5), [-INF, 0, 0, INF, NAN])
@@ -60,6 +63,8 @@ def test_edges(room, dtype):
 
 def test_on_all_threads():
     x, gy = numbers((1_000_003,), np.float32), numbers((1_000_003,), np.float32, 1)
+    np.testing.assert_array_equal(cpu.add(x, gy), portable.add(x, gy))
+    np.testing.assert_array_equal(cpu.add_relu(x, gy), portable.add_relu(x, gy))
     np.testing.assert_array_equal(cpu.relu(x), portable.relu(x))
     np.testing.assert_array_equal(cpu.relu_grad(gy, x), portable.relu_grad(gy, x))
     np.testing.assert_array_equal(cpu.leaky_relu(x, 0.1), portable.leaky_relu(x, 0.1))

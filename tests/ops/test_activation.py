@@ -136,3 +136,17 @@ def test_errors():
                      minidl.hardtanh, minidl.relu6, minidl.hardsigmoid, minidl.hardswish):
         with pytest.raises(DtypeError, match="floating-point"):
             function(minidl.tensor([1, 2]))
+
+
+@pytest.mark.parametrize("backend", ["portable", None])
+def test_add_relu(backend):
+    x, y = leaf(2, 3, 5), leaf(2, 3, 5)
+    with minidl.use_backend(backend):
+        assert minidl.equal(minidl.ops.add_relu(x, y), minidl.relu(x + y))
+        check_gradients(minidl.ops.add_relu, x, y)
+        row = leaf(5)
+        assert minidl.equal(minidl.ops.add_relu(x, row), minidl.relu(x + row))
+        check_gradients(minidl.ops.add_relu, x, row)
+    twice = leaf(4)
+    minidl.ops.add_relu(twice, twice).sum().backward()
+    np.testing.assert_array_equal(twice.grad.array, 2.0 * (twice.array > 0))

@@ -220,3 +220,15 @@ def test_other_mistakes():
         conv2d(x, w, stride=1.5)
     with pytest.raises(TypeError, match="kernel_size"):
         unfold(x, (1, 2, 3))
+
+
+@pytest.mark.parametrize("backend", ["portable", None])
+def test_relu_in_the_same_pass(backend):
+    x, w, b = leaf(2, 3, 6, 5), leaf(4, 3, 3, 2), leaf(4)
+    with minidl.use_backend(backend):
+        want = minidl.relu(minidl.conv2d(x, w, b, padding=1))
+        assert minidl.equal(minidl.conv2d(x, w, b, padding=1, relu=True), want)
+        with minidl.no_grad():
+            assert minidl.allclose(minidl.conv2d(x, w, b, padding=1, relu=True), want)
+            assert minidl.allclose(minidl.conv2d(x, w, padding=1, relu=True), minidl.relu(minidl.conv2d(x, w, padding=1)))
+        check_gradients(lambda x, w, b: minidl.conv2d(x, w, b, padding=1, relu=True), x, w, b)
