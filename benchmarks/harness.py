@@ -1,6 +1,8 @@
 """Run the same measurement in minidl and in a peer, in separate processes, alternating, and report medians and ratios.
 
-A benchmark is a module with a function ``measure(framework) -> {name: seconds}``, where ``framework`` is "minidl" or a peer.
+A benchmark is a module with a function ``measure(framework) -> {name: seconds}``, where ``framework`` is "minidl" or a peer,
+whose name may be followed by a way to run it, as in "torch compile". With cases it is ``measure(framework, case)``, in a process
+for each.
 Two frameworks in one process fight over threads and caches, and machines drift, so each round starts one fresh process for
 each framework, in turn, and ratios are taken between medians over the rounds. Peak memory is the process's own.
 """
@@ -51,22 +53,24 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def main(module: str, description: str, peers=("torch",), rounds=3) -> None:
+def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",)) -> None:
     """The command line of a benchmark script."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"processes for each framework (default {rounds})")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for every framework (default: all)")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    if cases != ("",):
+        parser.add_argument("--only", nargs="+", choices=cases, default=cases, help="these cases alone")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        _work(module, options.worker, options.threads)
+        _work(module, options.threads, *options.worker)
         return
     name = module.rsplit(".", 1)[-1]
-    installed = [peer for peer in peers if importlib.util.find_spec(peer)]
-    for peer in set(peers) - set(installed):
+    installed = [peer for peer in peers if importlib.util.find_spec(peer.split()[0])]
+    for peer in sorted(set(peers) - set(installed)):
         print(f"{peer} is not installed, and left out")
-    runs = _alternate(module, ["minidl", *installed], options)
-    report = _report(name, description, runs, options)
+    found = {case: _alternate(module, ["minidl", *installed], options, case) for case in getattr(options, "only", cases)}
+    report = _report(name, description, found, options)
     _print(report)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -74,21 +78,23 @@ def main(module: str, description: str, peers=("torch",), rounds=3) -> None:
     print(f"written to {path.relative_to(ROOT)}")
 
 
-def _work(module: str, framework: str, threads: int) -> None:
+def _work(module: str, threads: int, framework: str, *case: str) -> None:
     """One process: measure one framework, print JSON."""
-    measured = importlib.import_module(module).measure(framework)
+    measured = importlib.import_module(module).measure(framework, *case)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     above = {"peak_above_model_bytes": peak - _built[0]} if _built else {}
-    print(json.dumps({"seconds": measured, "peak_bytes": peak, **above, "versions": _versions(framework)}))
+    print(json.dumps({"seconds": measured, "peak_bytes": peak, **above, "versions": _versions(framework.split()[0])}))
 
 
-def _alternate(module, frameworks, options) -> dict[str, list]:
+def _alternate(module, frameworks, options, case) -> dict[str, list]:
     runs: dict[str, list] = {framework: [] for framework in frameworks}
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MINIDL_NUM_THREADS": str(options.threads)}
     for round_ in range(options.rounds):
         for framework in frameworks:
-            print(f"round {round_ + 1} of {options.rounds}: {framework} ...", end="\r", flush=True, file=sys.stderr)
-            command = [sys.executable, "-m", module, "--worker", framework, "--threads", str(options.threads)]
+            print(f"{case} round {round_ + 1} of {options.rounds}: {framework} ...".lstrip().ljust(60), end="\r", flush=True,
+                  file=sys.stderr)
+            command = [sys.executable, "-m", module, "--threads", str(options.threads), "--worker", framework]
+            command += [case] if case else []
             result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
             if result.returncode:
                 sys.exit(f"{framework} failed:\n{result.stderr}")
@@ -97,35 +103,55 @@ def _alternate(module, frameworks, options) -> dict[str, list]:
     return runs
 
 
-def _report(name, description, runs, options) -> dict:
-    """Medians over the rounds, and for each row the peer's time over ours (above 1: we are faster)."""
-    rows = {}
-    for row in runs["minidl"][0]["seconds"]:
-        medians = {f: statistics.median(run["seconds"][row] for run in done) for f, done in runs.items()
-                   if row in done[0]["seconds"]}
-        ratios = {f: round(t / medians["minidl"], 3) for f, t in medians.items() if f != "minidl"}
-        rows[row] = {"seconds": medians, "ratio": ratios}
+MEMORY = {"peak_bytes": "peak memory", "peak_above_model_bytes": "above the model"}
+
+
+def _report(name, description, found, options) -> dict:
+    """Medians over the rounds; for each row the peer's time over ours (above 1: we are faster), and that of its fastest way."""
+    rows, memory, done = {}, {}, {}
+    for case, runs in found.items():
+        done |= runs
+        for row in runs["minidl"][0]["seconds"]:
+            rows[f"{case} {row}".lstrip()] = _compared({f: [run["seconds"][row] for run in ran] for f, ran in runs.items()
+                                                        if row in ran[0]["seconds"]})
+        memory[case] = {key: {f: statistics.median(run[key] for run in ran) for f, ran in runs.items()}
+                        for key in MEMORY if key in runs["minidl"][0]}
     return {
         "benchmark": name, "description": description, "date": date.today().isoformat(), "commit": _commit(),
         "cpu": _cpu(), "threads": options.threads, "rounds": options.rounds,
-        "versions": {f: done[0]["versions"] for f, done in runs.items()},
-        **{key: {f: statistics.median(run[key] for run in done) for f, done in runs.items()}
-           for key in ("peak_bytes", "peak_above_model_bytes") if key in runs["minidl"][0]},
-        "rows": rows,
+        "versions": {f: ran[0]["versions"] for f, ran in done.items()},
+        **(memory[""] if "" in memory else {"memory": memory}), "rows": rows,
     }
 
 
+def _compared(times) -> dict:
+    medians = {f: statistics.median(each) for f, each in times.items()}
+    row = {"seconds": medians, "ratio": {f: round(t / medians["minidl"], 3) for f, t in medians.items() if f != "minidl"}}
+    if len(row["ratio"]) > 1:
+        row["fastest"] = min(row["ratio"].values())
+    return row
+
+
 def _print(report) -> None:
-    frameworks = list(report["peak_bytes"])
-    width = max(15, *(len(row) for row in report["rows"]))
+    frameworks = list(report["versions"])
+    width, column = max(15, *(len(row) for row in report["rows"])), max(14, *(len(f) + 2 for f in frameworks))
     print(f"{report['description']}\n{report['cpu']}, {report['threads']} threads; medians of {report['rounds']} processes")
-    print(f"{'':{width}}" + "".join(f"{f:>14}" for f in frameworks) + "".join(f"{f + '/minidl':>16}" for f in frameworks[1:]))
+    print(f"{'':{width}}" + "".join(f"{f:>{column}}" for f in frameworks) + f"{'peer / minidl':>16}")
     for row, values in report["rows"].items():
-        times = "".join(f"{_readable(values['seconds'].get(f)):>14}" for f in frameworks)
-        print(f"{row:{width}}{times}" + "".join(f"{values['ratio'].get(f, '-'):>16}" for f in frameworks[1:]))
-    for key, name in (("peak_bytes", "peak memory"), ("peak_above_model_bytes", "above the model")):
-        if key in report:
-            print(f"{name:{width}}" + "".join(f"{report[key][f] / 2**20:>11.0f} MB" for f in frameworks))
+        times = "".join(f"{_readable(values['seconds'].get(f)):>{column}}" for f in frameworks)
+        print(f"{row:{width}}{times}{_least(values):>16}")
+    for case, figures in report.get("memory", {"": report}).items():
+        for key, name in MEMORY.items():
+            if key in figures:
+                sizes = "".join(f"{figures[key][f] / 2**20:>{column - 3}.0f} MB" for f in frameworks)
+                print(f"{case + ' ' + name if case else name:{width}}{sizes}")
+
+
+def _least(row) -> str:
+    """The ratio to the peer's fastest way; to each peer if they are different ones."""
+    if "fastest" in row and len({f.split()[0] for f in row["ratio"]}) == 1:
+        return f"{row['fastest']:.2f}"
+    return ", ".join(f"{ratio:.2f}" for ratio in row["ratio"].values()) or "-"
 
 
 def _readable(value: float | None) -> str:

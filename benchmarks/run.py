@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-ALL = ["op_overhead", "conv_layers", "lenet_step", "mnist_epoch", "cold_start", "recording"]
+ALL = ["steps", "conv_layers", "growth", "op_overhead", "lenet_step", "mnist_epoch", "cold_start", "recording"]
 
 
 def run(names: list[str]) -> None:

@@ -10,11 +10,12 @@ from minidl.kernels.cpu import gemm as products
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import add_product, pack_strip
 from minidl.kernels.cpu.im2col import inside
-from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply
+from minidl.kernels.cpu.vector import BYTES, DOTS, ROWS, VECTORS, dots, move, multiply
 
 TILE = 1024  # places in a tile: their sums for a block of outputs fit the first-level cache
 ROW = TILE + 128  # from one output's sums to the next: a multiple of 4096 bytes would collide in the cache
 CHUNK = 256  # places that a weight gradient takes at once
+FEW = 3 * DOTS[0]  # outputs for which it does not pack
 SIDE = 12  # strips of taps that it takes at once
 
 
@@ -86,7 +87,7 @@ def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles, 
     """
     parts, groups, outputs, lanes = gw.shape[0], x.shape[1], gy.shape[2], BYTES // x.itemsize
     blocks, taps = -(-outputs // block), gw.shape[2] // outputs
-    source, grads = _zeros(room, x), _zeros(block * layout.plane, x)
+    source, grads = _zeros(room, x), _zeros(-(-block // DOTS[0]) * DOTS[0] * layout.plane, x)
     a, b = np.empty(-(-block // lanes) * lanes * CHUNK, x.dtype), np.empty(SIDE * lanes * CHUNK, x.dtype)
     rows, spare = np.empty(-(-block // lanes) * lanes, np.int64), np.empty(products.TILE + ROWS, x.dtype)
     for item in range(start, stop):
@@ -104,6 +105,10 @@ def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles, 
                 load_image(source, x[n + image, g], image, row, column, x.shape[3], x.shape[4], layout)
                 load_image(grads, gy[n + image, g, first : first + tall], image, row, column, row + height, column + width, flat)
             places = _places(images, height, width, layout, lanes)
+            if outputs <= FEW:
+                _add_dots(grads, layout.plane, tall, source, shift, places // lanes, gw[part, g], first, taps, tile > begin,
+                          spare)
+                continue
             for p in range(0, places, CHUNK):
                 deep = min(CHUNK, places - p)
                 for strip in range(-(-tall // lanes)):
@@ -114,6 +119,18 @@ def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles, 
                         pack_strip(source, p, shift, left + strip * lanes, deep, b, strip * deep * lanes)
                     add_product(a, 0, deep, tall, b, 0, deep, steps, deep, wide, gw[part, g], first * taps + left, taps,
                                 tile > begin or p > 0, spare)
+
+
+@jit
+def _add_dots(grads, plane, rows, source, shift, vectors, gw, first, taps, add, spare):
+    """Of so few outputs that filling whole strips would waste most of the work: dot products of their gradients with all taps."""
+    for r in range(0, rows, DOTS[0]):
+        for t in range(0, taps, DOTS[1]):
+            dots(grads, r * plane, plane, source, 0, shift, t, vectors, spare, 0)
+            for i in range(min(DOTS[0], rows - r)):
+                for k in range(min(DOTS[1], taps - t)):
+                    at, total = (first + r + i) * taps + t + k, spare[i * DOTS[1] + k]
+                    gw[at] = gw[at] + total if add else total
 
 
 @jit

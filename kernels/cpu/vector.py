@@ -6,6 +6,7 @@ instructions themselves; LLVM turns them into AVX-512, AVX2 or NEON code and all
 - ``multiply`` is the heart of every matrix product: a tile of sums, ``ROWS`` x (``VECTORS`` vectors), as in K. Goto and R. van
   de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008. Per step it loads each operand once and uses it several
   times, so that arithmetic, not memory, sets the pace.
+- ``dots`` is the same for sums over vectors: a tile of dot products.
 - ``gathered`` and ``scattered`` make Y = M X Mᵀ for small matrices X, one in each lane of the vectors, which is what
   Winograd's convolution is made of.
 
@@ -33,6 +34,7 @@ WIDE = "avx512f" in _features()  # 32 registers of 64 bytes; otherwise 16 of 32 
 BYTES = 64 if WIDE else 32
 LANES = BYTES // 4  # float32 numbers in a vector
 ROWS, VECTORS = (8, 3) if WIDE else (4, 3)  # a tile of sums fills most registers, and leaves some for the operands
+DOTS = (6, 4) if WIDE else (2, 4)  # rows and columns of ``dots``
 WORD = ir.IntType(64)
 SLOT = 8  # numbers read at once when vectors are gathered
 FREE = tuple(FASTMATH)
@@ -160,6 +162,45 @@ def multiply(vectors, a, a_at, a_step, b, b_at, places, b_step, depth, bias, bia
         _tile_2(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor)
     else:
         _tile_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor)
+
+
+@intrinsic
+def dots(typing, a, a_at, a_row, b, b_at, places, first, depth, c, c_at):
+    """c[r, t] = sum over p of a[r, p] b[t, p], ``DOTS`` sums side by side, over ``depth`` vectors of places p.
+
+    a[r] begins at ``a_at + r a_row``, b[t] at ``b_at + places[first + t]``, c at ``c_at``. Nothing is packed, but
+    to add up the lanes at the end takes as long as some fifty vectors.
+    """
+    signature = types.void(a, types.intp, types.intp, b, types.intp, places, types.intp, types.intp, c, types.intp)
+
+    def code(context, builder, signature, args):
+        a, b, places, c = (_pointer(context, builder, signature, args, index) for index in (0, 3, 5, 8))
+        lanes, (rows, columns) = _count(a), DOTS
+        vector = ir.VectorType(a.type.pointee, lanes)
+        above = [builder.gep(a, [builder.mul(args[2], WORD(r))]) for r in range(rows)]
+        beside = [builder.gep(b, [builder.load(builder.gep(places, [WORD(t)]))]) for t in range(columns)]
+        sums = [[cgutils.alloca_once(builder, vector) for _ in range(columns)] for _ in range(rows)]
+        for row in sums:
+            for total in row:
+                builder.store(ir.Constant(vector, [0.0] * lanes), total)
+        with cgutils.for_range(builder, args[7]) as loop:
+            p = builder.mul(loop.index, WORD(lanes))
+            right = [_load(builder, builder.gep(pointer, [p]), lanes) for pointer in beside]
+            for r in range(rows):
+                left = _load(builder, builder.gep(above[r], [p]), lanes)
+                for t in range(columns):
+                    product = builder.fmul(left, right[t], flags=FREE)
+                    builder.store(builder.fadd(builder.load(sums[r][t]), product, flags=FREE), sums[r][t])
+        kind = "f64" if isinstance(vector.element, ir.DoubleType) else "f32"
+        add_up = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector.element, [vector.element, vector]),
+                                                f"llvm.vector.reduce.fadd.v{lanes}{kind}")
+        for r in range(rows):
+            for t in range(columns):
+                total = builder.call(add_up, [vector.element(0.0), builder.load(sums[r][t])], fastmath=FREE)
+                builder.store(total, builder.gep(c, [WORD(r * columns + t)]))
+        return context.get_dummy_value()
+
+    return signature, code
 
 
 @intrinsic
