@@ -30,7 +30,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_tutorials_are_there():
     names = {page.stem for page in PAGES}
-    assert {"conv2d", "backward", "own-op", "find-the-bug", "reproduce-lenet"} <= names
+    assert {"conv2d", "backward", "own-op", "find-the-bug", "reproduce-lenet", "speed"} <= names
 
 
 def test_the_reading_path():
@@ -39,7 +39,7 @@ def test_the_reading_path():
     path = readme.split("## Read it")[1].split("\n## ")[0]
     files = list(dict.fromkeys(re.findall(r"\]\(([^)]+\.py)\)", path)))
     lines = sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in files)
-    assert files[0] == "minidl/tensor.py" and files[-1] == "kernels/cpu/conv_tiles.py"
+    assert files[0] == "minidl/tensor.py" and files[-1] == "kernels/cpu/gemm.py"
     assert len(files) <= 10 and lines <= 2000
     said = re.search(r"(\w+) files, ([\d,]+) lines", path)
     assert said[1] == "Ten" and len(files) == 10 and abs(int(said[2].replace(",", "")) - lines) <= 50

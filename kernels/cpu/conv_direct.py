@@ -24,9 +24,8 @@ from minidl.kernels.cpu.threads import split
 from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS
 from minidl.kernels.shapes import windows
 
-SOURCE = 400_000  # bytes of a tile's pixels, which then stay in the second-level cache
-PARTS_BYTES = 32 << 20
-PARTS = 16  # a weight gradient is summed in up to so many parts, whatever the number of threads: the same bits everywhere
+SOURCE = 800_000  # bytes of a tile's pixels, which then stay in the second-level cache
+PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
 
 
 class Layout(NamedTuple):
@@ -43,6 +42,18 @@ class Layout(NamedTuple):
     height: int
     width: int
     plane: int
+
+
+class Weights(NamedTuple):
+    """Where each weight lies in a flat array: see ``pack_weights``."""
+
+    flat: np.ndarray
+    along_group: int
+    along_output: int
+    along_channel: int
+    places: np.ndarray
+    outputs: int
+    channels: int
 
 
 def conv2d(x, w, b, geometry, relu=False):
@@ -118,21 +129,9 @@ def _correlate(x, weights, b, y, groups, places, stride, padding, first, step, s
     bias = np.zeros((groups, blocks * ROWS), x.dtype)
     if b is not None:
         bias[:, :outputs] = b.reshape(groups, outputs)
-    split(correlate_tiles, _tiles(n, size, layout) * len(packed), n * math.prod(size) * groups * outputs * channels * taps // 16,
-          _channels_by_group(x, groups), packed, bias.reshape(-1), _channels_by_group(y, groups), shift, room, layout, size,
-          first, step, relu)
-
-
-class Weights(NamedTuple):
-    """Where each weight lies in a flat array: see ``pack_weights``."""
-
-    flat: np.ndarray
-    along_group: int
-    along_output: int
-    along_channel: int
-    places: np.ndarray
-    outputs: int
-    channels: int
+    work = n * math.prod(size) * groups * outputs * channels * taps // (BYTES // x.itemsize)
+    split(correlate_tiles, _tiles(n, size, layout) * len(packed), work, _channels_by_group(x, groups), packed,
+          bias.reshape(-1), _channels_by_group(y, groups), shift, room, layout, size, first, step, relu)
 
 
 def _channels_by_group(x, groups):

@@ -7,21 +7,21 @@ numbered through, so that images smaller than a block share one.
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.gemm import TILE, add_product, pack, steps
+from minidl.kernels.cpu.gemm import SUMS, add_product, pack, steps
 from minidl.kernels.cpu.threads import split
 from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply
 
 PIXELS = 1008  # in a block, at most: a multiple of the columns that ``multiply`` takes at once
 SOURCE = 400_000  # bytes of a block, which then stays in the second-level cache
 CHUNK = 256  # pixels that a weight gradient takes at once
-PARTS = 16  # a weight gradient is summed in so many parts, whatever the number of threads: the same bits everywhere
+PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
 
 
 def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
     x = _visited(x, geometry)
     y = np.empty((len(x), len(w), *x.shape[2:]), x.dtype)
-    _multiply(w.reshape(len(w), -1), 1, w.shape[1], x, 0 if b is None else b, y, relu)
+    _multiply(w, 1, w.shape[1], x, 0 if b is None else b, y, relu)
     return y
 
 
@@ -30,7 +30,7 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
     everywhere = geometry.stride == (1, 1)
     gx = np.empty(x_shape, gy.dtype) if everywhere else np.zeros(x_shape, gy.dtype)
     visited = gx if everywhere else np.empty((*x_shape[:2], *gy.shape[2:]), gy.dtype)
-    _multiply(w.reshape(len(w), -1), w.shape[1], 1, gy, 0, visited, False)
+    _multiply(w, w.shape[1], 1, gy, 0, visited, False)
     if not everywhere:
         sh, sw = geometry.stride
         gx[:, :, ::sh, ::sw] = visited
@@ -39,12 +39,12 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
 
 def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
-    x, gw = _visited(x, geometry), np.zeros(w_shape, x.dtype)
     if not gy.size:
-        return gw
+        return np.zeros(w_shape, x.dtype)
+    x, gw = _visited(x, geometry), np.empty(w_shape, x.dtype)
     images, outputs, channels, size = len(x), *w_shape[:2], gy.shape[2] * gy.shape[3]
     chunks = images * -(-size // CHUNK)
-    parts = max(1, min(chunks, PARTS, (32 << 20) // gw.nbytes))
+    parts = min(chunks, max(2, min(PARTS, PARTS_BYTES // gw.nbytes)))
     sums = np.empty((parts, gw.size), x.dtype)
     lanes = BYTES // x.itemsize
     split(_weight_grad_parts, parts, gy.size * channels // lanes, gy.reshape(-1), x.reshape(-1), outputs, channels, size, chunks,
@@ -70,7 +70,7 @@ def _multiply(w, step, lane, x, bias, y, relu):
 @jit
 def _multiply_pixels(start, stop, w, x, bias, channels, outputs, size, total, block, places, y, relu):
     """Blocks of pixels, numbered through all images of ``size`` pixels."""
-    source, spare = np.empty(channels * block, x.dtype), np.empty(TILE, x.dtype)
+    source, spare = np.empty(channels * block, x.dtype), np.empty(SUMS, x.dtype)
     lanes = BYTES // x.itemsize
     for item in range(start, stop):
         first = item * block
@@ -111,7 +111,7 @@ def _weight_grad_parts(start, stop, gy, x, outputs, channels, size, chunks, plac
     lanes = BYTES // x.itemsize
     a_strips, b_strips = -(-outputs // lanes), -(-channels // lanes)
     a, b = np.empty(a_strips * lanes * CHUNK, x.dtype), np.empty(b_strips * lanes * CHUNK, x.dtype)
-    spare, parts, per_image = np.empty(TILE + ROWS, x.dtype), sums.shape[0], -(-size // CHUNK)
+    spare, parts, per_image = np.empty(SUMS + ROWS, x.dtype), sums.shape[0], -(-size // CHUNK)
     for part in range(start, stop):
         first = chunks * part // parts
         for chunk in range(first, chunks * (part + 1) // parts):

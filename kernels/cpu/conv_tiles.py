@@ -6,11 +6,10 @@ next are computed and dropped.
 
 import numpy as np
 
-from minidl.kernels.cpu import gemm as products
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.gemm import add_product, pack_strip
+from minidl.kernels.cpu.gemm import SUMS, add_product, pack_strip
 from minidl.kernels.cpu.im2col import inside
-from minidl.kernels.cpu.vector import BYTES, DOTS, ROWS, VECTORS, dots, move, multiply
+from minidl.kernels.cpu.vector import BYTES, DOTS, ROWS, VECTORS, dots, move, multiply, part, pick
 
 TILE = 1024  # places in a tile: their sums for a block of outputs fit the first-level cache
 ROW = TILE + 128  # from one output's sums to the next: a multiple of 4096 bytes would collide in the cache
@@ -89,7 +88,7 @@ def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles, 
     blocks, taps = -(-outputs // block), gw.shape[2] // outputs
     source, grads = _zeros(room, x), _zeros(-(-block // DOTS[0]) * DOTS[0] * layout.plane, x)
     a, b = np.empty(-(-block // lanes) * lanes * CHUNK, x.dtype), np.empty(SIDE * lanes * CHUNK, x.dtype)
-    rows, spare = np.empty(-(-block // lanes) * lanes, np.int64), np.empty(products.TILE + ROWS, x.dtype)
+    rows, spare = np.empty(-(-block // lanes) * lanes, np.int64), np.empty(SUMS + ROWS, x.dtype)
     for item in range(start, stop):
         part, g, first = item // blocks // groups, item // blocks % groups, item % blocks * block
         tall = min(block, outputs - first)
@@ -153,12 +152,11 @@ def load_image(target, x, image, row, column, bottom, right, layout):
             i, j = (row + top) * sh + phase // across - ph, max(0, (column + left) * sw + phase % across - pw)
             at = (c * down * across + phase) * layout.plane + (top * layout.images + image) * layout.width + left
             for r in range(end - top):
+                source = (c * x.shape[1] + i + r * sh) * x.shape[2] + j
                 if sw == 1:
-                    move(flat, (c * x.shape[1] + i + r * sh) * x.shape[2] + j, target, at, lanes, stop - left, zero, False)
-                else:
-                    line = target[at : at + stop - left]
-                    for k in range(line.size):
-                        line[k] = x[c, i + r * sh, j + k * sw]
+                    move(flat, source, target, at, lanes, stop - left, zero, False)
+                elif stop > left:
+                    pick(part(flat, source, (stop - left - 1) * sw + 1), sw, part(target, at, stop - left))
                 at += layout.images * layout.width
 
 

@@ -17,7 +17,7 @@ from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply, transposed
 
 DEPTH = 512
-TILE = ROWS * VECTORS * BYTES // 4  # numbers in what ``multiply`` computes at once, at most
+SUMS = ROWS * VECTORS * BYTES // 4  # how many ``multiply`` computes at once, at most
 
 
 @functools.cache
@@ -63,19 +63,19 @@ def add_product(x, x_at, x_depth, rows, y, y_at, y_depth, places, depth, columns
     """z[r, c] (+)= sum over k < depth of x[r, k] y[k, c], for all rows r and columns c.
 
     x and y are packed in strips of ``x_depth`` and ``y_depth``, z is at ``z_at + r z_row + c``. Tiles that hang over its edges
-    are computed in ``spare``, which has room for a ``TILE`` and ``ROWS`` more.
+    are computed in ``spare``, which has room for ``SUMS`` numbers and ``ROWS`` more.
     """
     lanes = BYTES // x.itemsize
-    spare[TILE:] = 0  # no bias
+    spare[SUMS:] = 0  # no bias
     for row in range(0, rows, ROWS):
         a = x_at + row // lanes * x_depth * lanes + row % lanes
         for left in range(0, columns, VECTORS * lanes):
             vectors = min(VECTORS, -(-(columns - left) // lanes))
             b, c = y_at + left * y_depth, z_at + row * z_row + left
             if rows - row >= ROWS and columns - left >= vectors * lanes:
-                multiply(vectors, x, a, lanes, y, b, places, y_depth * lanes, depth, spare, TILE, z, c, z_row, lanes, add, False)
+                multiply(vectors, x, a, lanes, y, b, places, y_depth * lanes, depth, spare, SUMS, z, c, z_row, lanes, add, False)
                 continue
-            multiply(vectors, x, a, lanes, y, b, places, y_depth * lanes, depth, spare, TILE, spare, 0, VECTORS * lanes, lanes,
+            multiply(vectors, x, a, lanes, y, b, places, y_depth * lanes, depth, spare, SUMS, spare, 0, VECTORS * lanes, lanes,
                      False, False)
             for r in range(min(ROWS, rows - row)):
                 for j in range(min(vectors * lanes, columns - left)):
@@ -86,7 +86,7 @@ def add_product(x, x_at, x_depth, rows, y, y_at, y_depth, places, depth, columns
 @jit
 def multiply_blocks(start, stop, x, rows, y, lane, step, columns, depth, height, width, places, z):
     """Blocks of ``height`` x ``width`` of z (rows, columns), from x packed and y[k, c] = y[k step + c lane] as it is."""
-    packed, spare = np.empty((DEPTH + 1) * width, x.dtype), np.empty(TILE + ROWS, x.dtype)
+    packed, spare = np.empty((DEPTH + 1) * width, x.dtype), np.empty(SUMS + ROWS, x.dtype)
     across, lanes = -(-columns // width), BYTES // x.itemsize
     for item in range(start, stop):
         top, left = item // across * height, item % across * width

@@ -19,7 +19,7 @@ from minidl.kernels.cpu.vector import BYTES, LANES, VECTORS
 
 SMALL = 1 << 21  # multiply-adds that one thread does in some 30 us
 WIDTH = 2 * VECTORS * LANES  # of a block whose columns lie one behind the other in memory
-WIDE = 8 * WIDTH  # of one whose rows do: long runs of memory are read faster
+LONG = 8 * WIDTH  # of one whose rows do: long runs of memory are read faster
 BLOCKS = 8  # into at least so many blocks a product is cut, for as many threads
 
 
@@ -41,7 +41,7 @@ def _product(x, y):
     packed = np.empty(strips * depth * lanes, x.dtype)
     split(pack, strips, packed.size // 4, flat, 0, lane, step, rows, depth, packed, depth)
     flat, step, lane = _flat(y)
-    width = WIDTH if step == 1 else WIDE
+    width = WIDTH if step == 1 else LONG
     across = -(-columns // width)
     height = -(-strips // max(1, min(strips, BLOCKS // across))) * lanes
     split(multiply_blocks, across * -(-rows // height), rows * columns * depth // LANES, packed, rows, flat, lane, step, columns,

@@ -4,7 +4,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit, ready
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.cpu.vector import BYTES, move, part
+from minidl.kernels.cpu.vector import BYTES, move, part, pick
 
 TILE = 2048  # places of images whose maxima are found together: a few arrays of them fit the first-level cache
 
@@ -92,30 +92,16 @@ def _max_even(start, stop, x, values, winners, rows, columns):
                 target, size_here = ((first + image) * values.shape[1] + line) * wide, used * wide
                 for i in range(used):
                     source = part(best, image * room + i * sh * width, (wide - 1) * sw + 1)
-                    _pick(source, sw, part(flat_values, target + i * wide, wide))
+                    pick(source, sw, part(flat_values, target + i * wide, wide))
                 if winners.size:
                     for i in range(used):
                         source_at = part(best_at, image * room + i * sh * width, (wide - 1) * sw + 1)
-                        _pick(source_at, sw, part(flat_winners, target + i * wide, wide))
+                        pick(source_at, sw, part(flat_winners, target + i * wide, wide))
                     at, row = part(flat_winners, target, size_here), line * sh + top
                     for j in range(size_here):
                         at[j] += origins[j] + row * x.shape[2]
                     _mend(part(flat, (first + image) * size, size), x.shape[2], part(flat_values, target, size_here), at, row,
                           left, wide, rows, columns)
-
-
-@jit
-def _pick(source, stride, target):
-    """Every ``stride``-th number."""
-    if stride == 1:
-        for j in range(target.size):
-            target[j] = source[j]
-    elif stride == 2:
-        for j in range(target.size):
-            target[j] = source[2 * j]
-    else:
-        for j in range(target.size):
-            target[j] = source[j * stride]
 
 
 @jit

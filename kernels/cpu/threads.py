@@ -45,10 +45,20 @@ class _Worker:
         if self.asleep:
             self.wake.release()
 
-    def take(self) -> BaseException | None:
-        """Wait for the end of the call; the error that it raised."""
+    def finish(self) -> BaseException | None:
+        """Wait for the end of the call, whatever happens meanwhile; the error that it raised, or that came while waiting."""
+        interrupt = None
+        while True:
+            try:
+                return self._take() or interrupt
+            except BaseException as error:  # such as Ctrl-C: not before the thread has left the arrays
+                interrupt = error
+
+    def _take(self) -> BaseException | None:
         job = int(self.numbers[self.JOB])
         if self.answered != job:
+            if self.asleep:  # a call that was interrupted may not have woken it
+                self.wake.release()
             tell_and_wait(self.numbers, self.JOB, job, self.ANSWER, job - 1, PATIENCE)
             while self.answered != job:
                 self.awaited = True
@@ -95,22 +105,22 @@ class _Pool:
 
     def run(self, function, bounds, args) -> None:
         """Each part of the range on a thread of its own; the first error of a part is raised here."""
-        workers = self.workers[: len(bounds) - 2]
-        errors = []
-        for worker, start, stop in zip(workers, bounds[1:-1], bounds[2:], strict=True):
-            worker.give(function, start, stop, *args)
+        workers, errors = self.workers[: len(bounds) - 2], []
         try:
+            for worker, start, stop in zip(workers, bounds[1:-1], bounds[2:], strict=True):
+                worker.give(function, start, stop, *args)
             function(bounds[0], bounds[1], *args)
         except BaseException as error:
             errors.append(error)
-        errors += [error for worker in workers if (error := worker.take()) is not None]
+        errors += [error for worker in workers if (error := worker.finish()) is not None]
         if errors:
             raise errors[0]
 
     def close(self):
-        with self.lock:
-            for worker in self.workers:
-                worker.give(None)
+        """For good: whoever still has this pool finds it busy."""
+        self.lock.acquire()
+        for worker in self.workers:
+            worker.give(None)
 
 
 _pool: _Pool | None = None
@@ -128,9 +138,9 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(threads: int) -> None:
-    """Let compiled kernels use this many threads (at least 1)."""
+    """Let compiled kernels use this many threads: see ``minidl.set_num_threads``."""
     global _pool
-    if not isinstance(threads, int) or threads < 1:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ValueError(f"the number of threads must be a positive int, got {threads!r}")
     with _lock:
         if _pool and _pool.pid == os.getpid():
@@ -161,5 +171,15 @@ def _current() -> _Pool:
     if _pool is None or _pool.pid != os.getpid():
         with _lock:
             if _pool is None or _pool.pid != os.getpid():
-                _pool = _Pool(_default_threads())
+                _pool = _Pool(get_num_threads())
     return _pool
+
+
+def _after_fork() -> None:
+    """A child has one thread: nobody is left to release a lock that another one held."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

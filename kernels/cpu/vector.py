@@ -221,6 +221,23 @@ def part(array, at, size):
     return numba.carray(_address(array, at), size)
 
 
+@jit
+def pick(source, stride, target):
+    """Every ``stride``-th number. Known strides become vector code."""
+    if stride == 1:
+        for i in range(target.size):
+            target[i] = source[i]
+    elif stride == 2:
+        for i in range(target.size):
+            target[i] = source[2 * i]
+    elif stride == 4:
+        for i in range(target.size):
+            target[i] = source[4 * i]
+    else:
+        for i in range(target.size):
+            target[i] = source[i * stride]
+
+
 @intrinsic
 def move(typing, source, s_at, target, t_at, t_step, count, start, floor):
     """Copy ``count`` numbers with ``start`` added, those below 0 as 0 if ``floor``: the first vector of them to ``t_at``, each of

@@ -18,13 +18,13 @@ largest output: see ``docs/speed.md``. Where it could be much worse, the caller 
 outlier, values of ordinary size would be lost in its rounding error, and NaN or infinity would spread over a tile.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.kernels.cpu import winograd_tiles as tiles
+from minidl.kernels.cpu.gemm import steps
 from minidl.kernels.cpu.threads import get_num_threads, split
 from minidl.kernels.cpu.vector import LANES
 from minidl.kernels.cpu.winograd_tiles import room
@@ -32,10 +32,13 @@ from minidl.kernels.shapes import windows
 
 ALGORITHMS = {3: ((tiles.F43, 4), (tiles.F23, 2)), 5: ((tiles.F25, 2),)}  # for weights r x r: (which, m)
 BLOCK = 96  # tiles worked on together, so that their transforms stay in the cache
+BLOCK_STRIPS = 4, 6  # of outputs and of channels, in a block of a weight gradient
 FEW = 256  # tiles that are worked on all together
-OUTLIER = 1e6  # times the mean magnitude: next to such a value, others would lose their digits
+OUTLIER = 1e4  # times the mean magnitude: next to such a value, others keep fewer than three digits
 LARGEST = 1e15  # and this is one in any company
-PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in so many parts, whatever the number of threads
+PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
+SAMPLE = 1024  # numbers that tell the mean magnitude, without the largest of them:
+SPARED, SPARED_WEIGHTS = 1 / 128, 1 / 4  # gradients may be sparse; weights are not, but one of nine taps may be large everywhere
 
 
 class Plan(NamedTuple):
@@ -58,13 +61,13 @@ def suits(w_shape, geometry) -> bool:
 
 
 def conv2d(x, w, b, geometry, relu=False):
-    """As the portable kernel, or None if x holds NaN, infinity or an outlier."""
+    """As the portable kernel, or None if x or w holds NaN, infinity or an outlier."""
     y = np.empty((len(x), len(w), *windows(x.shape[2:], w.shape[2:], geometry)), x.dtype)
     return _correlate(x, w, False, b, geometry.padding, y, relu)
 
 
 def conv2d_input_grad(gy, w, x_shape, geometry):
-    """As the portable kernel, or None if gy holds NaN, infinity or an outlier."""
+    """As the portable kernel, or None if gy or w holds NaN, infinity or an outlier."""
     padding = tuple(w.shape[2] - 1 - p for p in geometry.padding)
     return _correlate(gy, w, True, None, padding, np.empty(x_shape, gy.dtype), False)
 
@@ -79,7 +82,7 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
         gw, seen = _weight_grad_at_once(gy, x, w_shape, geometry, plan, total, strips, work)
     else:
         gw, seen = _weight_grad_in_parts(gy, x, w_shape, geometry, plan, total, strips, work)
-    seen = seen.reshape(-1, sum(strips), 2)
+    seen = seen.reshape(-1, sum(strips))
     return gw if _ordinary(seen[:, : strips[0]], x) and _ordinary(seen[:, strips[0] :], gy) else None
 
 
@@ -100,18 +103,23 @@ def _correlate(x, w, flip, b, padding, y, relu):
     bias = np.zeros(outputs, x.dtype) if b is None else b
     strips, elements = -(-outputs // LANES), plan.n**2
     work = elements * total * channels * outputs // LANES
+    seen = np.zeros(len(w), np.int32)
+    split(tiles.largest_of_rows, len(w), w.size // LANES, w.reshape(len(w), -1), seen)
+    if not _ordinary(seen, w, SPARED_WEIGHTS):
+        return None
     if total <= FEW and total < outputs:
-        seen = np.zeros((channels, 2))
+        seen = np.zeros(channels, np.int32)
         v = np.empty(elements * room(-(-total // LANES), channels), x.dtype)
         split(tiles.transform_tiles, channels, work, x, padding, 0, total, plan, v, seen)
-        if _ordinary(seen, x):
-            split(tiles.by_outputs, strips, work, w, flip, v, bias, plan, _steps(channels), y, relu)
-    else:
-        blocks = -(-total // plan.block)
-        seen = np.zeros((blocks, channels, 2))
-        u = np.empty(elements * room(strips, channels), x.dtype)
-        split(tiles.transform_weights, strips, u.size, w, flip, plan, u, 0)
-        split(tiles.by_tiles, blocks, work, x, padding, u, bias, plan, _steps(channels), y, seen, relu)
+        if not _ordinary(seen, x):
+            return None
+        split(tiles.by_outputs, strips, work, w, flip, v, bias, plan, steps(4, channels), y, relu)
+        return y
+    blocks = -(-total // plan.block)
+    seen = np.zeros((blocks, channels), np.int32)
+    u = np.empty(elements * room(strips, channels), x.dtype)
+    split(tiles.transform_weights, strips, u.size, w, flip, plan, u, 0)
+    split(tiles.by_tiles, blocks, work, x, padding, u, bias, plan, steps(4, channels), y, seen, relu)
     return y if _ordinary(seen, x) else None
 
 
@@ -119,11 +127,12 @@ def _weight_grad_at_once(gy, x, w_shape, geometry, plan, total, strips, work):
     """For few tiles: transform all, then multiply block by block of outputs and channels."""
     (x_strips, y_strips), gw = strips, np.empty(w_shape, x.dtype)
     v, z = (np.empty(plan.n**2 * room(count, total), x.dtype) for count in strips)
-    seen = np.zeros((x_strips + y_strips, 2))
+    seen = np.zeros(x_strips + y_strips, np.int32)
     split(tiles.transform_channels, x_strips, work, x, geometry.padding, True, 0, total, plan, v, seen)
     split(tiles.transform_channels, y_strips, work, gy, (0, 0), False, 0, total, plan, z, seen[x_strips:])
-    blocks = -(-y_strips // 4) * -(-x_strips // 6)
-    split(tiles.weight_grad_blocks, blocks, work, v, z, total, 4, 6, plan, _steps(total), gw)
+    down, across = BLOCK_STRIPS
+    blocks = -(-y_strips // down) * -(-x_strips // across)
+    split(tiles.weight_grad_blocks, blocks, work, v, z, total, down, across, plan, steps(4, total), gw)
     return gw, seen
 
 
@@ -132,24 +141,19 @@ def _weight_grad_in_parts(gy, x, w_shape, geometry, plan, total, strips, work):
     (x_strips, y_strips), gw = strips, np.empty(w_shape, x.dtype)
     size = plan.n**2 * room(y_strips * LANES, x_strips)
     parts = min(total, max(2, min(PARTS, 1 << int(math.log2(max(1, PARTS_BYTES // (size * x.itemsize)))))))
-    products, seen = np.empty((parts, size), x.dtype), np.zeros((parts, x_strips + y_strips, 2))
-    split(tiles.weight_grad_parts, parts, work, x, geometry.padding, gy, plan, _steps(plan.block), products, seen)
+    products, seen = np.empty((parts, size), x.dtype), np.zeros((parts, x_strips + y_strips), np.int32)
+    split(tiles.weight_grad_parts, parts, work, x, geometry.padding, gy, plan, steps(4, plan.block), products, seen)
     split(tiles.sum_parts, len(gw), products.size, products, plan, gw)
     return gw, seen
 
 
-@functools.lru_cache
-def _steps(depth):
-    """From place to place of a strip."""
-    return np.arange(depth) * LANES
-
-
-def _ordinary(seen, x):
-    """Whether the largest magnitudes (their bits) and the sums in ``seen`` tell of finite numbers without an outlier."""
-    sums = np.sort(seen[..., 1], axis=None)
-    if not sums.size or not np.isfinite(sums[-1]):
-        return not sums.size
-    largest = np.int32(seen[..., 0].max()).view(np.float32)
-    rest = sums[: -max(1, len(sums) // 8)] if len(sums) > 1 else sums  # without those that hold the outlier itself
-    mean = rest.sum() / (x.size * len(rest) / len(sums))
-    return bool(largest <= min(LARGEST, OUTLIER * mean)) or largest == 0
+def _ordinary(seen, x, spared=SPARED):
+    """Whether ``seen``, the bits of the largest magnitudes in x, tells of finite numbers without an outlier."""
+    if not seen.size:
+        return True
+    largest = np.maximum.reduce(seen, axis=None).view(np.float32)
+    if not np.isfinite(largest):
+        return False
+    sample = np.sort(abs(x.reshape(-1)[:: -(-x.size // SAMPLE)]))
+    usual = sample[: len(sample) - int(len(sample) * spared)]
+    return bool(largest <= min(LARGEST, OUTLIER * usual.mean()))

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.vector import LANES, ROWS, VECTORS, gathered, move, multiply, scattered
+from minidl.kernels.cpu.vector import part as part_of
 
 
 def cook_toom(m, r, points):
@@ -188,15 +189,19 @@ def load_band(x, flat, c, first, last, pad, extra, plan, band, width):
 
 
 @jit
-def measure(band):
-    """The bits of the largest magnitude (as integers they have the same order, and make a loop of vector code), and the sum of
-    all magnitudes.
-    """
-    bits, largest, total = band.view(np.int32), np.int32(0), band.dtype.type(0)
-    for i in range(band.size):
-        total += abs(band[i])
-        largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
-    return largest, total
+def largest(numbers):
+    """The bits of the largest magnitude: as integers they have the same order, with infinity and NaN on top."""
+    bits, found = numbers.view(np.int32), np.int32(0)
+    for i in range(bits.size):
+        found = max(found, bits[i] & np.int32(0x7FFFFFFF))
+    return found
+
+
+@jit
+def largest_of_rows(start, stop, matrix, seen):
+    """``seen`` [row] = the ``largest`` of each row."""
+    for row in range(start, stop):
+        seen[row] = largest(part_of(matrix, row * matrix.shape[1], matrix.shape[1]))
 
 
 @jit
@@ -227,7 +232,7 @@ def prepare_bands(channels, first, count, extra, plan, like):
 @jit
 def transform_tiles(start, stop, x, pad, first, count, plan, v, seen):
     """v[element][group of tiles][c][lane] for channels ``start`` to ``stop`` and tiles from ``first`` on; ``seen`` [c] keeps the
-    largest magnitude and the sum of all.
+    ``largest`` magnitude.
     """
     bands, top, bottom, width, places = prepare_bands(BANDS, first, count, plan.r - 1, plan, x)
     flat, groups = x.reshape(x.size), places.size // LANES
@@ -235,18 +240,11 @@ def transform_tiles(start, stop, x, pad, first, count, plan, v, seen):
         channels = min(BANDS, stop - c)
         for k in range(channels):
             load_band(x, flat, c + k, top, bottom, pad, plan.r - 1, plan, bands[k], width)
-            note(seen[c + k], bands[k])
+            seen[c + k] = max(seen[c + k], largest(bands[k]))
         for group in range(groups):
             for k in range(channels):
                 images_to_products(plan.kind, bands[k], 0, places, group * LANES, width, v,
                                    (group * x.shape[1] + c + k) * LANES, room(groups, x.shape[1]))
-
-
-@jit
-def note(seen, band):
-    """Keep the largest magnitude and the sum of all."""
-    largest, total = measure(band)
-    seen[0], seen[1] = max(seen[0], largest), seen[1] + total
 
 
 @jit
@@ -334,7 +332,7 @@ def transform_channels(start, stop, x, pad, of_images, first, count, plan, v, se
                 lanes[lane] = min(lane, channels - 1 - group * LANES) * bands.shape[1]
                 if group * LANES + lane < channels:
                     load_band(x, flat, group * LANES + lane, top, bottom, pad, extra, plan, bands[lane], width)
-                    note(seen[group], bands[lane])
+                    seen[group] = max(seen[group], largest(bands[lane]))
             for t in range(tiles):
                 at = (group * count + begin + t) * LANES
                 if of_images:

@@ -27,7 +27,7 @@ class FusedConv2d(Conv2d):
     >>> from minidl import nn
     >>> nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval().fuse()
     Sequential(
-      (0): FusedConv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
+      (0): FusedConv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), relu=True)
       (1): Identity()
     )
     """
@@ -35,10 +35,13 @@ class FusedConv2d(Conv2d):
     def forward(self, input):
         return conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, relu=True)
 
+    def extra_repr(self):
+        return f"{super().extra_repr()}, relu=True"
+
 
 def fuse(model: Module) -> Module:
     """Fuse what is fused in ``model`` and all modules in it: see ``Module.fuse``."""
-    if model.training:
+    if any(module.training for module in model.modules()):
         raise UsageError("fuse() is for inference, as a folded batch norm learns nothing: call model.eval() first")
     parents = Counter(child for module in model.modules() for child in module._modules.values())
     for module in list(model.modules()):
@@ -48,8 +51,9 @@ def fuse(model: Module) -> Module:
 
 
 def _chains(module: Module):
-    """Names of children that the module applies one directly after another."""
-    return (tuple(module._modules),) if type(module).forward is Sequential.forward else module.chains
+    """Names of children that the module applies one directly after another, as the class says that also defines forward."""
+    kind = next(kind for kind in type(module).__mro__ if "forward" in vars(kind))
+    return (tuple(module._modules),) if kind is Sequential else vars(kind).get("chains", ())
 
 
 def _fuse_chain(module: Module, names, parents) -> None:
@@ -70,7 +74,7 @@ def _fuse_chain(module: Module, names, parents) -> None:
 
 
 def _watched(*layers) -> bool:
-    """Whether a hook would miss what happens."""
+    """Whether there are hooks, which would see other values than before."""
     return any(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks for layer in layers)
 
 
@@ -83,5 +87,6 @@ def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
     scale = wide(norm.weight, 1.0) / np.sqrt(wide(norm.running_var, 1.0) + norm.eps)
     shift = wide(norm.bias, 0.0) + scale * (wide(conv.bias, 0.0) - wide(norm.running_mean, 0.0))
     weight = conv.weight.detach().numpy() * scale[:, None, None, None]
-    conv.weight = Parameter(from_numpy(weight.astype(dtype)), conv.weight.requires_grad)
-    conv.bias = Parameter(from_numpy(shift.astype(dtype)), conv.weight.requires_grad)
+    device, learns = conv.weight.device, conv.weight.requires_grad
+    conv.weight = Parameter(from_numpy(weight.astype(dtype)).to(device), learns)
+    conv.bias = Parameter(from_numpy(shift.astype(dtype)).to(device), learns)

@@ -233,13 +233,14 @@ class Module:
         """Make inference faster, in place, after ``eval()``: batch norms are folded into the convolutions before them and ReLUs
         into their last pass. Both become ``Identity``; the state dict then has the folded weights.
 
-        It knows Sequential, and any module that names in ``chains`` which children it applies one directly after another. Layers
-        with hooks or with several parents stay as they are. Raises UsageError in training mode.
+        It knows Sequential, and modules whose class names in ``chains`` which children its forward applies one directly after
+        another. Layers with hooks or with several parents stay as they are. Whoever takes single layers out of a Sequential gets
+        fused ones. Raises UsageError if the module or one in it is in training mode.
 
         >>> from minidl import nn
         >>> nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()).eval().fuse()
         Sequential(
-          (0): FusedConv2d(3, 4, kernel_size=(1, 1), stride=(1, 1))
+          (0): FusedConv2d(3, 4, kernel_size=(1, 1), stride=(1, 1), relu=True)
           (1): Identity()
           (2): Identity()
         )

@@ -43,6 +43,7 @@ class CifarResNet(Residual):
     (269722, (2, 10))
     """
 
+    chains = (("conv1", "bn1", "relu"),)
     input_shape = (3, 32, 32)
 
     def __init__(self, depth: int = 20, num_classes: int = 10, option: str = "A", residual: bool = True):

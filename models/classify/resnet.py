@@ -92,9 +92,7 @@ class Subsample(nn.Module):
 
 
 class Residual(nn.Module):
-    """What both kinds of ResNet share: the stem, stages of blocks, shortcuts, weights."""
-
-    chains = (("conv1", "bn1", "relu"),)
+    """What both kinds of ResNet share: stages of blocks, shortcuts, weights."""
 
     def stage(self, block, planes: int, count: int, stride: int) -> nn.Sequential:
         """``count`` blocks, the first of which may halve the image."""
@@ -133,6 +131,7 @@ class ResNet(Residual):
     (1, 5)
     """
 
+    chains = (("conv1", "bn1", "relu"),)
     input_shape = (3, 224, 224)
 
     def __init__(self, block, blocks, num_classes: int = 1000, option: str = "B", v1: bool = False, residual: bool = True):

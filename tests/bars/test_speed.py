@@ -34,6 +34,23 @@ def report(benchmark: str, *options: str) -> dict:
         path.write_bytes(kept)
 
 
+NETWORKS = {  # PyTorch's fastest way over ours: training step, inference
+    "LeNet-5": (2.0, 1.5), "AlexNet": (1.4, 1.1), "VGG-16": (1.8, 1.4), "GoogLeNet": (1.1, 1.0), "ResNet-18": (1.2, 1.1),
+    "ResNet-50": (1.05, 1.0), "ResNet-20": (1.2, 1.1),
+}
+
+
+@torch
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(name):
+    """Speed, and peak memory above the built model at most 1.1 times the peer's."""
+    found = report("steps", "--only", name)
+    step, inference = (found["rows"][f"{name} {what}"]["fastest"] for what in ("training step", "inference"))
+    memory = found["memory"][name]["peak_above_model_bytes"]
+    assert step >= NETWORKS[name][0] and inference >= NETWORKS[name][1]
+    assert memory["minidl"] <= 1.1 * min(size for framework, size in memory.items() if framework != "minidl")
+
+
 @torch
 def test_one_op():
     assert rows("op_overhead")["forward and backward"]["ratio"]["torch"] >= 0.8

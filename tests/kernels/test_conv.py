@@ -219,6 +219,35 @@ def test_winograd_leaves_what_it_would_spoil(bad, size):
     assert not (np.isfinite(got[1][:, ~far]) & (abs(got[1][:, ~far]) < 1e3)).any()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e7])
+def test_winograd_leaves_weights_that_would_spoil_others(bad):
+    """The tap above meets only padding in the first row, which must keep its digits."""
+    case = Case(ConvGeometry(padding=(1, 1)), np.float32, c=9, o=8, size=(8, 11), kernel_size=(3, 3))
+    case.x = abs(case.x)
+    case.w[:, :, 0, 0] = bad
+    assert winograd.conv2d(case.x, case.w, case.b, case.geometry) is None
+    gy = case.gy[:, :8]
+    assert winograd.conv2d_input_grad(gy, case.w, case.x.shape, case.geometry) is None
+    if np.isfinite(bad):
+        y = cpu.conv2d(case.x, case.w, case.b, case.geometry)
+        np.testing.assert_allclose(y[:, :, 0], case.expected()[0][:, :, 0], atol=1e-4)
+
+
+def test_the_verdict_does_not_depend_on_the_number_of_threads():
+    case = Case(ConvGeometry(padding=(1, 1)), np.float32, n=1, c=16, o=16, size=(64, 64), kernel_size=(3, 3))
+    before, found = threads.get_num_threads(), set()
+    for size in (3e3, 6e3, 1e4, 3e4):
+        case.x[0, 0, 3, 3] = size
+        verdicts = set()
+        for count in (1, 2, 5):
+            threads.set_num_threads(count)
+            verdicts.add(winograd.conv2d(case.x, case.w, case.b, case.geometry) is None)
+        threads.set_num_threads(before)
+        assert len(verdicts) == 1
+        found |= verdicts
+    assert found == {True, False}
+
+
 def test_bias_and_relu_in_the_last_pass():
     for module, kernel_size, c in ((portable, (3, 2), 3), (conv_direct, (3, 2), 3), (conv_pointwise, (1, 1), 3),
                                    (winograd, (3, 3), 9), (cpu, (3, 3), 9)):

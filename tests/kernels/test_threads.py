@@ -106,6 +106,52 @@ def test_models_run_in_several_threads():
     assert len(found) == 15 and all(np.array_equal(y, want) for y in found)
 
 
+def test_an_interrupt_while_waiting_leaves_nothing_behind(monkeypatch):
+    """Ctrl-C comes while the other thread still works: it is raised when that has left the arrays, and the pool goes on."""
+    before = threads.get_num_threads()
+    minidl.set_num_threads(2)
+    take = threads._Worker._take
+
+    def interrupted(self):
+        monkeypatch.setattr(threads._Worker, "_take", take)
+        raise KeyboardInterrupt
+
+    seen = np.zeros(2)
+    try:
+        threads.split(count, 2, MUCH, seen, 1)
+        monkeypatch.setattr(threads._Worker, "_take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            threads.split(count, 2, MUCH, seen, 10_000_000)
+        assert (seen == 10_000_001).all()
+        for _ in range(100):
+            threads.split(count, 2, MUCH, seen, 1)
+        assert (seen == 10_000_101).all()
+    finally:
+        minidl.set_num_threads(before)
+
+
+def test_a_pool_that_was_replaced_meanwhile_is_no_trap():
+    """Another thread sets the number between this one's look at the pool and its use."""
+    before, old = threads.get_num_threads(), threads._current()
+    minidl.set_num_threads(before)
+    assert not old.lock.acquire(blocking=False)
+    seen = np.zeros(4)
+    threads.split(count, 4, MUCH, seen, 1)
+    assert (seen == 1).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_keeps_the_number_of_threads():
+    before = threads.get_num_threads()
+    minidl.set_num_threads(3)
+    child = os.fork()
+    if not child:
+        threads.split(count, 8, MUCH, np.zeros(8), 1)
+        os._exit(threads.get_num_threads())
+    minidl.set_num_threads(before)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_has_threads_of_its_own():
     seen = np.zeros(8)
@@ -124,7 +170,7 @@ def test_arrays_are_not_kept_alive():
     assert sys.getrefcount(seen) == 2
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", None])
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", None, True])
 def test_a_number_of_threads_is_a_positive_int(wrong):
     with pytest.raises(ValueError, match="positive int"):
         minidl.set_num_threads(wrong)

@@ -90,3 +90,26 @@ def test_gradients_flow_through_a_fused_convolution():
     want, x.grad = x.grad, None
     model.fuse()(x).sum().backward()
     assert minidl.allclose(x.grad, want)
+
+
+def test_a_subclass_with_another_forward_says_itself_what_it_chains():
+    class Block(nn.Module):
+        chains = (("conv", "norm", "relu"),)
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.relu = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.norm(self.conv(x)))
+
+    class Negative(Block):
+        def forward(self, x):
+            return self.relu(-self.norm(self.conv(x)))
+
+    assert "BatchNorm2d" not in kinds(Block().eval().fuse())
+    assert "BatchNorm2d" in kinds(Negative().eval().fuse())
+    part_in_training = nn.Sequential(Block(), Block()).eval()
+    part_in_training[1].norm.train()
+    with pytest.raises(UsageError, match="eval"):
+        part_in_training.fuse()

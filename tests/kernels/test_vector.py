@@ -1,0 +1,186 @@
+"""The instructions of kernels/cpu/vector.py against loops, on this processor and as on one without AVX-512."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minidl.kernels.cpu import gemm, vector
+from minidl.kernels.cpu.compile import jit
+from minidl.kernels.cpu.vector import BYTES, DOTS, LANES, ROWS, dots, gathered, move, multiply, part, scattered, transposed
+
+ROOT = Path(__file__).resolve().parents[2]
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def numbers(size, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(size).astype(dtype)
+
+
+@jit
+def run_multiply(vectors, a, a_step, b, places, b_step, depth, bias, c, c_row, c_step, add, floor):
+    multiply(vectors, a, 3, a_step, b, 2, places, b_step, depth, bias, 1, c, 5, c_row, c_step, add, floor)
+
+
+@dtypes
+@pytest.mark.parametrize("add, floor", [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+def test_multiply(vectors, add, floor, dtype):
+    lanes, depth = BYTES // np.dtype(dtype).itemsize, 7
+    a, b, bias = numbers(400, dtype), numbers(2000, dtype, 1), numbers(20, dtype, 2)
+    places = np.array([3, 50, 4, 0, 200, 200, 9])
+    c_row, c_step, b_step, a_step = 3 * lanes + 7, lanes + 1, 2 * lanes + 1, ROWS + 2
+    c = numbers(ROWS * c_row + 100, dtype, 3)
+    want = c.copy()
+    for r in range(ROWS):
+        for v in range(vectors):
+            for lane in range(lanes):
+                at = 5 + r * c_row + v * c_step + lane
+                start = c[at] if add else bias[1 + r]
+                total = start + sum(float(a[3 + k * a_step + r]) * b[2 + places[k] + v * b_step + lane] for k in range(depth))
+                want[at] = 0 if floor and total <= 0 else total
+    run_multiply(vectors, a, a_step, b, places, b_step, depth, bias, c, c_row, c_step, add, floor)
+    np.testing.assert_allclose(c, want, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+@jit
+def run_dots(a, a_row, b, places, depth, c):
+    dots(a, 4, a_row, b, 3, places, 2, depth, c, 1)
+
+
+@dtypes
+@pytest.mark.parametrize("depth", [0, 1, 5])
+def test_dots(depth, dtype):
+    lanes, (rows, columns) = BYTES // np.dtype(dtype).itemsize, DOTS
+    a, b, c = numbers(1000, dtype), numbers(1000, dtype, 1), numbers(30, dtype, 2)
+    places, length = np.arange(columns + 2) * 7 % 11, depth * lanes
+    want = c.copy()
+    for r in range(rows):
+        for t in range(columns):
+            want[1 + r * columns + t] = sum(float(a[4 + r * 90 + p]) * b[3 + places[2 + t] + p] for p in range(length))
+    run_dots(a, 90, b, places, depth, c)
+    np.testing.assert_allclose(c, want, rtol=0, atol=2e-5 if dtype == np.float32 else 1e-13)
+
+
+@jit
+def run_move(source, target, step, count, start, floor):
+    move(source, 2, target, 3, step, count, start, floor)
+
+
+@dtypes
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 33])
+def test_move(count, dtype):
+    lanes = BYTES // np.dtype(dtype).itemsize
+    for step in (lanes, lanes + 5):
+        for start, floor in ((0.0, False), (0.5, False), (-0.25, True)):
+            source, target = numbers(60, dtype), numbers(300, dtype, 1)
+            source[4] = np.nan
+            want = target.copy()
+            for i in range(count):
+                value = source[2 + i] + dtype(start)
+                want[3 + i // lanes * step + i % lanes] = 0 if floor and value <= 0 else value
+            run_move(source, target, step, count, dtype(start), floor)
+            np.testing.assert_array_equal(target, want)
+
+
+def test_move_reads_and_writes_no_further():
+    """The array ends where a page of memory does, behind which lies none."""
+    import mmap
+
+    page = mmap.PAGESIZE
+    room = mmap.mmap(-1, page)
+    array = np.frombuffer(room, np.float32)
+    target = np.zeros(40, np.float32)
+    run_move(array[-7:], target, LANES, 5, np.float32(0), False)
+    run_move(target, array[-8:], LANES, 5, np.float32(0), False)
+
+
+@jit
+def run_transposed(source, places, target, step):
+    transposed(source, 5, places, 1, target, 2, step)
+
+
+@dtypes
+def test_transposed(dtype):
+    lanes = BYTES // np.dtype(dtype).itemsize
+    source, target = numbers(900, dtype), np.zeros(400, dtype)
+    places, slot = np.arange(lanes + 1) * 37 % 500, min(8, lanes)
+    run_transposed(source, places, target, lanes + 3)
+    for i in range(slot):
+        for lane in range(lanes):
+            assert target[2 + i * (lanes + 3) + lane] == source[5 + places[1 + lane] + i]
+
+
+MATRIX = [[1, 0, -1], [2, -0.5, 3], [-1, 1, 0], [0, 0, 1]]
+_gathered, _scattered = gathered(MATRIX), scattered(MATRIX)
+
+
+@jit
+def run_gathered(source, places, row, target, step):
+    _gathered(source, 4, places, 2, row, target, 3, step)
+
+
+@jit
+def run_scattered(source, step, target, places, row):
+    _scattered(source, 5, step, target, 4, places, 2, row)
+
+
+def test_gathered_and_scattered():
+    m, places = np.array(MATRIX), np.arange(LANES + 2) * 29
+    source, target = numbers(700), np.zeros(40 * LANES, np.float32)
+    run_gathered(source, places, 11, target, LANES + 1)
+    for lane in range(LANES):
+        x = np.array([source[4 + places[2 + lane] + 11 * i :][:3] for i in range(3)])
+        got = np.array([[target[3 + (4 * i + j) * (LANES + 1) + lane] for j in range(4)] for i in range(4)])
+        np.testing.assert_allclose(got, m @ x @ m.T, atol=1e-5)
+    vectors, target = numbers(300 + 9 * LANES), np.zeros(1000, np.float32)
+    want = target.copy()
+    run_scattered(vectors, LANES + 1, target, places, 6)
+    for lane in range(LANES):
+        x = np.array([[vectors[5 + (3 * i + j) * (LANES + 1) + lane] for j in range(3)] for i in range(3)])
+        for i, row in enumerate(m @ x @ m.T):
+            want[4 + places[2 + lane] + 6 * i :][:4] = row
+    np.testing.assert_allclose(target, want, atol=1e-5)
+
+
+@jit
+def run_part(matrix):
+    numbers = part(matrix, 5, 4)
+    numbers[0] = 7
+    return numbers.sum()
+
+
+def test_part_is_a_view():
+    matrix = np.arange(12.0).reshape(3, 4)
+    assert run_part(matrix) == 7 + 6 + 7 + 8 and matrix[1, 1] == 7
+
+
+@dtypes
+@pytest.mark.parametrize("lane, step", [(1, 40), (40, 1)])
+def test_pack(lane, step, dtype):
+    """Strips of a matrix, of which the last is not full."""
+    lanes = BYTES // np.dtype(dtype).itemsize
+    count, depth = 2 * lanes + 3, 11
+    source = numbers(40 * 60, dtype)
+    packed = np.zeros((3, depth + 2, lanes), dtype)
+    gemm.pack(0, 3, source, 1, lane, step, count, depth, packed.reshape(-1), depth + 2)
+    for i in range(count):
+        for k in range(depth):
+            assert packed[i // lanes, k, i % lanes] == source[1 + i * lane + k * step]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not vector.WIDE, reason="this processor has no AVX-512 to leave out")
+def test_without_avx512(tmp_path):
+    """The same tests of products and convolutions, compiled for a processor of 2013."""
+    environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2",
+                                "MINIDL_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    check = "from minidl.kernels.cpu import vector; assert (vector.BYTES, vector.ROWS) == (32, 4)"
+    subprocess.run([sys.executable, "-c", check], env=environment, cwd=ROOT, check=True)
+    tests = [f"tests/kernels/test_{name}.py" for name in ("vector", "conv", "matmul", "pool", "norm")]
+    result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests],
+                            env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:]
