@@ -23,7 +23,7 @@ def networks(plt, report) -> None:
         axis.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
         axis.axvline(1, color="black", linewidth=1)
         axis.set(title=what, xlabel="PyTorch's fastest way / minidl", xlim=(0, max(ratios) * 1.15))
-        axis.invert_yaxis()
+    axes[0].invert_yaxis()
     _finish(figure, report, "networks")
 
 
@@ -60,11 +60,11 @@ def roofline(plt, report) -> None:
         (n, c, h, w), channels, kernel, stride, _, _ = layer
         moved = 4 * (n * c * h * w + n * channels * (h // stride) * (w // stride) + channels * c * kernel * kernel)
         speed = operations(layer) / rows[f"{name} forward"]["seconds"]["minidl"] / 1e9
-        axis.plot(operations(layer) / moved, speed, "o", color=OURS if kernel == 3 and stride == 1 else "#e08a2c")
+        axis.plot(operations(layer) / moved, speed, "o", color=OURS if kernel in (3, 5) and stride == 1 and c >= 8 else "#e08a2c")
     intensity = [1, product / copy, 2000]
     axis.plot(intensity, [min(product, copy * i) for i in intensity], color="black", linewidth=1,
               label=f"one can copy {copy:.0f} GB/s and multiply at {product:.0f} GFLOP/s")
-    axis.plot([], [], "o", color=OURS, label="3x3 at stride 1: Winograd passes the limit by doing fewer operations")
+    axis.plot([], [], "o", color=OURS, label="Winograd passes the limit by doing fewer operations")
     axis.plot([], [], "o", color="#e08a2c", label="other layers")
     axis.set(xscale="log", yscale="log", xlabel="operations per byte of input, output and weights", ylabel="GFLOP/s")
     axis.legend(fontsize=8)
@@ -84,6 +84,10 @@ def growth(plt, report) -> None:
             if points:
                 axis.plot(*zip(*points, strict=True), "o-", color=color, label=framework)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="ms")
+        for one, ticks in ((axis.xaxis, [x for x, _ in found]), (axis.yaxis, [1, 2, 5, 10, 20, 50, 100, 200])):
+            low, high = one.get_view_interval()
+            one.set_ticks([tick for tick in ticks if low <= tick <= high], labels=[str(t) for t in ticks if low <= t <= high])
+            one.minorticks_off()
         axis.legend()
     _finish(figure, report, "growth")
 

@@ -1,9 +1,9 @@
-"""Run all benchmarks, or those named: ``python -m benchmarks.run [op_overhead lenet_step ...]``."""
+"""Run all benchmarks, or those named, and draw the pictures: ``python -m benchmarks.run [op_overhead lenet_step ...]``."""
 
 import subprocess
 import sys
 
-ALL = ["steps", "conv_layers", "growth", "op_overhead", "lenet_step", "mnist_epoch", "cold_start", "recording"]
+ALL = ["steps", "conv_layers", "growth", "curves", "op_overhead", "lenet_step", "mnist_epoch", "cold_start", "recording"]
 
 
 def run(names: list[str]) -> None:
@@ -13,6 +13,7 @@ def run(names: list[str]) -> None:
     for name in names or ALL:
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
         print()
+    subprocess.run([sys.executable, "-m", "benchmarks.plot"], check=False)
 
 
 if __name__ == "__main__":

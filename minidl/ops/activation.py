@@ -80,7 +80,7 @@ def add_relu(input, other) -> Tensor:
 
     >>> import minidl
     >>> minidl.ops.add_relu(minidl.tensor([-1.0, 2.0]), minidl.tensor([0.5, 0.5]))
-    tensor([0.0000, 2.5000])
+    tensor([0. , 2.5])
     """
     x, y = astensor(input), astensor(other)
     if x.shape != y.shape or x.dtype != y.dtype:
