@@ -14,7 +14,7 @@ def main() -> None:
     """Train, draw the curves into docs/speed/curves.png, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=300, help="steps of LeNet-5 (default 300)")
-    parser.add_argument("--resnet-steps", type=int, default=60, help="steps of ResNet-20, in batches of 32 (default 60)")
+    parser.add_argument("--resnet-steps", type=int, default=150, help="steps of ResNet-20, in batches of 32 (default 150)")
     options = parser.parse_args()
     curves = {"LeNet-5": _runs("LeNet-5", _digits(), options.steps, 32, 0.02)}
     images = _cifar()

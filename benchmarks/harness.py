@@ -74,6 +74,8 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",))
     _print(report)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
+    if len(found) < len(cases) and path.exists():
+        report = _joined(json.loads(path.read_text()), report)
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written to {path.relative_to(ROOT)}")
 
@@ -122,6 +124,14 @@ def _report(name, description, found, options) -> dict:
         "versions": {f: ran[0]["versions"] for f, ran in done.items()},
         **(memory[""] if "" in memory else {"memory": memory}), "rows": rows,
     }
+
+
+def _joined(old, new) -> dict:
+    """The new report, with the cases that only the old one has, under the commit and day of theirs."""
+    measured = {key: new[key] for key in ("commit", "date", "rounds")}
+    before = {case: old.get("measured", {}).get(case, {key: old[key] for key in measured}) for case in old["memory"]}
+    return new | {"rows": old["rows"] | new["rows"], "memory": old["memory"] | new["memory"],
+                  "measured": before | {case: measured for case in new["memory"]}}
 
 
 def _compared(times) -> dict:
