@@ -9,7 +9,7 @@ import numpy as np
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack_strip
 from minidl.kernels.cpu.im2col import inside
-from minidl.kernels.cpu.vector import BYTES, DOTS, ROWS, VECTORS, dots, move, multiply, part, pick
+from minidl.kernels.cpu.vector import BYTES, DOTS, ROWS, VECTORS, dots, move, multiply, pick
 
 TILE = 1024  # places in a tile: their sums for a block of outputs fit the first-level cache
 ROW = TILE + 128  # from one output's sums to the next: a multiple of 4096 bytes would collide in the cache
@@ -156,7 +156,7 @@ def load_image(target, x, image, row, column, bottom, right, layout):
                 if sw == 1:
                     move(flat, source, target, at, lanes, stop - left, zero, False)
                 elif stop > left:
-                    pick(part(flat, source, (stop - left - 1) * sw + 1), sw, part(target, at, stop - left))
+                    pick(flat, source, sw, target, at, stop - left)
                 at += layout.images * layout.width
 
 

@@ -27,9 +27,9 @@ def steps(itemsize, depth=DEPTH):
 
 
 @jit
-def pack(start, stop, source, base, lane, step, count, depth, packed, apart):
+def pack(start, stop, source, base, lane, step, count, depth, packed, at, apart):
     """Strips ``start`` to ``stop`` of the matrix M[i, k] = source[base + i lane + k step], i < count, k < depth, where ``lane``
-    or ``step`` is 1. Strips begin ``apart`` vectors apart; lanes behind the last i hold anything.
+    or ``step`` is 1. Strip 0 begins at vector ``at``, the others ``apart`` vectors apart; lanes behind the last i hold anything.
     """
     lanes = BYTES // source.itemsize
     if step == 1:
@@ -37,11 +37,11 @@ def pack(start, stop, source, base, lane, step, count, depth, packed, apart):
         for strip in range(start, stop):
             for i in range(lanes):
                 places[i] = min(strip * lanes + i, count - 1) * lane
-            pack_strip(source, base, places, 0, depth, packed, strip * apart * lanes)
+            pack_strip(source, base, places, 0, depth, packed, (at + strip * apart) * lanes)
         return
     first, last = start * lanes, min(stop * lanes, count)
     for k in range(depth):
-        move(source, base + first + k * step, packed, (start * apart + k) * lanes, apart * lanes, last - first,
+        move(source, base + first + k * step, packed, (at + start * apart + k) * lanes, apart * lanes, last - first,
              source.dtype.type(0), False)
 
 
@@ -94,6 +94,6 @@ def multiply_blocks(start, stop, x, rows, y, lane, step, columns, depth, height,
         for k in range(0, depth, DEPTH):
             deep = min(DEPTH, depth - k)
             # a vector more between strips, or all of them would compete for one set of the cache
-            pack(0, -(-wide // lanes), y, left * lane + k * step, lane, step, wide, deep, packed, deep + 1)
+            pack(0, -(-wide // lanes), y, left * lane + k * step, lane, step, wide, deep, packed, 0, deep + 1)
             add_product(x, top * depth + k * lanes, depth, tall, packed, 0, deep + 1, places, deep, wide, z, top * columns + left,
                         columns, k > 0, spare)

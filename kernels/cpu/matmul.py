@@ -39,7 +39,7 @@ def _product(x, y):
     lanes = BYTES // x.itemsize
     strips = -(-rows // lanes)
     packed = np.empty(strips * depth * lanes, x.dtype)
-    split(pack, strips, packed.size // 4, flat, 0, lane, step, rows, depth, packed, depth)
+    split(pack, strips, packed.size // 4, flat, 0, lane, step, rows, depth, packed, 0, depth)
     flat, step, lane = _flat(y)
     width = WIDTH if step == 1 else LONG
     across = -(-columns // width)

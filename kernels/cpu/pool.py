@@ -91,15 +91,13 @@ def _max_even(start, stop, x, values, winners, rows, columns):
             for image in range(count):
                 target, size_here = ((first + image) * values.shape[1] + line) * wide, used * wide
                 for i in range(used):
-                    source = part(best, image * room + i * sh * width, (wide - 1) * sw + 1)
-                    pick(source, sw, part(flat_values, target + i * wide, wide))
+                    pick(best, image * room + i * sh * width, sw, flat_values, target + i * wide, wide)
                 if winners.size:
+                    at, row = part(flat_winners, target, size_here), line * sh + top
                     for i in range(used):
                         source_at = part(best_at, image * room + i * sh * width, (wide - 1) * sw + 1)
-                        pick(source_at, sw, part(flat_winners, target + i * wide, wide))
-                    at, row = part(flat_winners, target, size_here), line * sh + top
-                    for j in range(size_here):
-                        at[j] += origins[j] + row * x.shape[2]
+                        for j in range(wide):
+                            at[i * wide + j] = source_at[j * sw] + origins[i * wide + j] + row * x.shape[2]
                     _mend(part(flat, (first + image) * size, size), x.shape[2], part(flat_values, target, size_here), at, row,
                           left, wide, rows, columns)
 

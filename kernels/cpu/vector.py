@@ -78,8 +78,15 @@ def _everywhere(builder, vector, number):
     return _shuffle(builder, one, one, [0] * vector.count)
 
 
+def _first_lanes(builder, count, vector):
+    """The mask of the first ``count`` lanes."""
+    numbers = ir.VectorType(ir.IntType(32), vector.count)
+    return builder.icmp_signed("<", ir.Constant(numbers, list(range(vector.count))),
+                               _everywhere(builder, numbers, builder.trunc(count, ir.IntType(32))))
+
+
 def _masked(builder, verb, vector, result, arguments):
-    kind = "f64" if isinstance(vector.element, ir.DoubleType) else "f32"
+    kind = {"double": "f64", "float": "f32"}.get(str(vector.element), str(vector.element))
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in arguments]),
                                               f"llvm.masked.{verb}.v{vector.count}{kind}.p0")
     return builder.call(function, arguments)
@@ -96,16 +103,26 @@ def _masked_store(builder, value, pointer, mask):
                                                           ir.IntType(32)(_align(pointer)), mask])
 
 
-def _multiply(vectors):
+def _prefetch(builder, pointer):
+    """Ask for a cache line, into the second-level cache; the address need not exist."""
+    number = ir.IntType(32)
+    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [address.type] + [number] * 3),
+                                              "llvm.prefetch.p0")
+    builder.call(function, [address, number(0), number(2), number(1)])  # to read, kept rather long, data
+
+
+def _multiply(vectors, ahead):
     @intrinsic
-    def tile(typing, a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor):
+    def tile(typing, a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor,
+             soon, soon_at, soon_step):
         signature = types.void(a, types.intp, types.intp, b, types.intp, places, types.intp, types.intp, bias, types.intp, c,
-                               types.intp, types.intp, types.intp, types.boolean, types.boolean)
+                               types.intp, types.intp, types.intp, types.boolean, types.boolean, soon, types.intp, types.intp)
 
         def code(context, builder, signature, args):
-            a, b, bias, c = (_pointer(context, builder, signature, args, index) for index in (0, 3, 8, 10))
+            a, b, bias, c, soon = (_pointer(context, builder, signature, args, index) for index in (0, 3, 8, 10, 16))
             places = context.make_array(signature.args[5])(context, builder, args[5]).data
-            _, _, a_step, _, _, _, b_step, depth, _, _, _, _, c_row, c_step, add, floor = args
+            _, _, a_step, _, _, _, b_step, depth, _, _, _, _, c_row, c_step, add, floor, _, _, soon_step = args
             lanes = _count(a)
             vector = ir.VectorType(a.type.pointee, lanes)
             targets = [[builder.gep(c, [builder.add(builder.mul(c_row, WORD(r)), builder.mul(c_step, WORD(v)))])
@@ -120,6 +137,8 @@ def _multiply(vectors):
                 here = builder.gep(b, [builder.load(builder.gep(places, [loop.index]))])
                 row = [_load(builder, builder.gep(here, [builder.mul(b_step, WORD(v))]), lanes) for v in range(vectors)]
                 column = builder.gep(a, [builder.mul(loop.index, a_step)])
+                if ahead:
+                    _prefetch(builder, builder.gep(soon, [builder.mul(loop.index, soon_step)]))
                 for r in range(ROWS):
                     number = builder.load(builder.gep(column, [WORD(r)]))
                     everywhere = _everywhere(builder, vector, number)
@@ -144,7 +163,8 @@ def _multiply(vectors):
     return tile
 
 
-_tile_1, _tile_2, _tile_3 = _multiply(1), _multiply(2), _multiply(3)
+_tile_1, _tile_2, _tile_3 = (_multiply(vectors, False) for vectors in (1, 2, 3))
+_ahead_1, _ahead_2, _ahead_3 = (_multiply(vectors, True) for vectors in (1, 2, 3))
 
 
 @jit
@@ -157,11 +177,28 @@ def multiply(vectors, a, a_at, a_step, b, b_at, places, b_step, depth, bias, bia
     becomes 0. A vector is ``BYTES`` long.
     """
     if vectors == 3:
-        _tile_3(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor)
+        _tile_3(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, a, 0, 0)
     elif vectors == 2:
-        _tile_2(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor)
+        _tile_2(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, a, 0, 0)
     else:
-        _tile_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor)
+        _tile_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, a, 0, 0)
+
+
+@jit
+def multiply_ahead(vectors, a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor,
+                   soon, soon_at, soon_step):
+    """``multiply``, which meanwhile fetches what is needed next: at each step k the cache line of ``soon_at + k soon_step`` in
+    ``soon``. Main memory answers after as long as some hundred products take; a line that was asked for costs nothing.
+    """
+    if vectors == 3:
+        _ahead_3(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon, soon_at,
+                soon_step)
+    elif vectors == 2:
+        _ahead_2(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon, soon_at,
+                soon_step)
+    else:
+        _ahead_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon, soon_at,
+                soon_step)
 
 
 @intrinsic
@@ -221,23 +258,6 @@ def part(array, at, size):
     return numba.carray(_address(array, at), size)
 
 
-@jit
-def pick(source, stride, target):
-    """Every ``stride``-th number. Known strides become vector code."""
-    if stride == 1:
-        for i in range(target.size):
-            target[i] = source[i]
-    elif stride == 2:
-        for i in range(target.size):
-            target[i] = source[2 * i]
-    elif stride == 4:
-        for i in range(target.size):
-            target[i] = source[4 * i]
-    else:
-        for i in range(target.size):
-            target[i] = source[i * stride]
-
-
 @intrinsic
 def move(typing, source, s_at, target, t_at, t_step, count, start, floor):
     """Copy ``count`` numbers with ``start`` added, those below 0 as 0 if ``floor``: the first vector of them to ``t_at``, each of
@@ -252,13 +272,12 @@ def move(typing, source, s_at, target, t_at, t_step, count, start, floor):
         source, target = (_pointer(context, builder, signature, args, index) for index in (0, 2))
         t_step, count, start, floor = args[4:]
         vector = ir.VectorType(source.type.pointee, _count(source))
-        lanes, index = WORD(vector.count), ir.VectorType(ir.IntType(32), vector.count)
+        lanes = WORD(vector.count)
         zero = ir.Constant(vector, [0.0] * vector.count)
         added = _everywhere(builder, vector, start)
         place = cgutils.alloca_once_value(builder, target)
         with cgutils.for_range_slice(builder, WORD(0), count, lanes, inc=True) as (i, _):
-            left = builder.trunc(builder.sub(count, i), ir.IntType(32))
-            mask = builder.icmp_signed("<", ir.Constant(index, list(range(vector.count))), _everywhere(builder, index, left))
+            mask = _first_lanes(builder, builder.sub(count, i), vector)
             value = builder.fadd(_masked_load(builder, builder.gep(source, [i]), vector, mask), added)
             low = builder.and_(builder.fcmp_ordered("<=", value, zero), _everywhere(builder, mask.type, floor))
             _masked_store(builder, builder.select(low, zero, value), builder.load(place), mask)
@@ -266,6 +285,48 @@ def move(typing, source, s_at, target, t_at, t_step, count, start, floor):
         return context.get_dummy_value()
 
     return signature, code
+
+
+def _every(stride):
+    """Copy every ``stride``-th of numbers, a power of two: of two vectors side by side the even lanes, again and again."""
+    @intrinsic
+    def copy(typing, source, s_at, target, t_at, count):
+        signature = types.void(source, types.intp, target, types.intp, types.intp)
+
+        def code(context, builder, signature, args):
+            source, target = (_pointer(context, builder, signature, args, index) for index in (0, 2))
+            count, vector = args[4], ir.VectorType(source.type.pointee, _count(source))
+            width = builder.sub(builder.mul(count, WORD(stride)), WORD(stride - 1))
+            with cgutils.for_range_slice(builder, WORD(0), count, WORD(vector.count), inc=True) as (i, _):
+                places = [builder.add(builder.mul(i, WORD(stride)), WORD(part * vector.count)) for part in range(stride)]
+                parts = [_masked_load(builder, builder.gep(source, [place]), vector,
+                                      _first_lanes(builder, builder.sub(width, place), vector)) for place in places]
+                while len(parts) > 1:
+                    parts = [_shuffle(builder, a, b, range(0, 2 * vector.count, 2))
+                             for a, b in zip(parts[::2], parts[1::2], strict=True)]
+                _masked_store(builder, parts[0], builder.gep(target, [i]), _first_lanes(builder, builder.sub(count, i), vector))
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return copy
+
+
+_every_1, _every_2, _every_4 = _every(1), _every(2), _every(4)
+
+
+@jit
+def pick(source, s_at, stride, target, t_at, count):
+    """Copy ``count`` numbers, of the source every ``stride``-th."""
+    if stride == 1:
+        _every_1(source, s_at, target, t_at, count)
+    elif stride == 2:
+        _every_2(source, s_at, target, t_at, count)
+    elif stride == 4:
+        _every_4(source, s_at, target, t_at, count)
+    else:
+        for i in range(count):
+            target[t_at + i] = source[s_at + i * stride]
 
 
 @intrinsic

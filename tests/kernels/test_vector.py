@@ -10,7 +10,7 @@ import pytest
 
 from minidl.kernels.cpu import gemm, vector
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.vector import BYTES, DOTS, LANES, ROWS, dots, gathered, move, multiply, part, scattered, transposed
+from minidl.kernels.cpu.vector import BYTES, DOTS, LANES, ROWS, dots, gathered, move, multiply, part, pick, scattered, transposed
 
 ROOT = Path(__file__).resolve().parents[2]
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -84,6 +84,22 @@ def test_move(count, dtype):
                 want[3 + i // lanes * step + i % lanes] = 0 if floor and value <= 0 else value
             run_move(source, target, step, count, dtype(start), floor)
             np.testing.assert_array_equal(target, want)
+
+
+@jit
+def run_pick(source, stride, target, count):
+    pick(source, 2, stride, target, 3, count)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("count", [0, 1, 5, LANES, 3 * LANES + 1])
+def test_pick(count, stride, dtype):
+    source, target = numbers(500).astype(dtype), np.zeros(100, dtype)
+    want = target.copy()
+    want[3 : 3 + count] = source[2::stride][:count]
+    run_pick(source, stride, target, count)
+    np.testing.assert_array_equal(target, want)
 
 
 def test_move_reads_and_writes_no_further():
@@ -166,7 +182,7 @@ def test_pack(lane, step, dtype):
     count, depth = 2 * lanes + 3, 11
     source = numbers(40 * 60, dtype)
     packed = np.zeros((3, depth + 2, lanes), dtype)
-    gemm.pack(0, 3, source, 1, lane, step, count, depth, packed.reshape(-1), depth + 2)
+    gemm.pack(0, 3, source, 1, lane, step, count, depth, packed.reshape(-1), 0, depth + 2)
     for i in range(count):
         for k in range(depth):
             assert packed[i // lanes, k, i % lanes] == source[1 + i * lane + k * step]
