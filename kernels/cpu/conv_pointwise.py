@@ -132,14 +132,14 @@ def _weight_grad_parts(start, stop, gy, x, outputs, channels, size, total, chunk
     a_strips, b_strips = -(-outputs // lanes), -(-channels // lanes)
     a, b = np.empty(a_strips * lanes * CHUNK, x.dtype), np.empty(b_strips * lanes * CHUNK, x.dtype)
     spare, parts = np.empty(SUMS + ROWS, x.dtype), sums.shape[0]
-    for part in range(start, stop):
-        begin = chunks * part // parts
-        for chunk in range(begin, chunks * (part + 1) // parts):
+    for item in range(start, stop):
+        begin = chunks * item // parts
+        for chunk in range(begin, chunks * (item + 1) // parts):
             first = total * chunk // chunks
             count = total * (chunk + 1) // chunks - first
             _pack_pixels(gy, outputs, size, first, count, a, a_strips)
             _pack_pixels(x, channels, size, first, count, b, b_strips)
-            add_product(a, 0, count, outputs, b, 0, count, places, count, channels, sums[part], 0, channels, chunk > begin, spare)
+            add_product(a, 0, count, outputs, b, 0, count, places, count, channels, sums[item], 0, channels, chunk > begin, spare)
 
 
 @jit

@@ -191,14 +191,14 @@ def multiply_ahead(vectors, a, a_at, a_step, b, b_at, places, b_step, depth, bia
     ``soon``. Main memory answers after as long as some hundred products take; a line that was asked for costs nothing.
     """
     if vectors == 3:
-        _ahead_3(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon, soon_at,
-                soon_step)
+        _ahead_3(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon,
+                 soon_at, soon_step)
     elif vectors == 2:
-        _ahead_2(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon, soon_at,
-                soon_step)
+        _ahead_2(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon,
+                 soon_at, soon_step)
     else:
-        _ahead_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon, soon_at,
-                soon_step)
+        _ahead_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon,
+                 soon_at, soon_step)
 
 
 @intrinsic
