@@ -329,6 +329,56 @@ def pick(source, s_at, stride, target, t_at, count):
             target[t_at + i] = source[s_at + i * stride]
 
 
+def _squares(with_winners):
+    @intrinsic
+    def largest(typing, source, s_at, row, values, v_at, winners, w_at, place, count):
+        signature = types.void(source, types.intp, types.intp, values, types.intp, winners, types.intp, types.intp, types.intp)
+
+        def code(context, builder, signature, args):
+            source, values, winners = (_pointer(context, builder, signature, args, index) for index in (0, 3, 5))
+            row, place, count = args[2], args[7], args[8]
+            vector, lanes = ir.VectorType(source.type.pointee, _count(source)), _count(source)
+            number = ir.VectorType(winners.type.pointee, lanes)
+            with cgutils.for_range_slice(builder, WORD(0), count, WORD(lanes), inc=True) as (i, _):
+                left, numbers = builder.mul(i, WORD(2)), []
+                for line in (WORD(0), row):
+                    halves = [builder.add(left, WORD(half * lanes)) for half in (0, 1)]
+                    masks = [_first_lanes(builder, builder.sub(builder.mul(count, WORD(2)), half), vector) for half in halves]
+                    a, b = (_masked_load(builder, builder.gep(source, [builder.add(line, half)]), vector, mask)
+                            for half, mask in zip(halves, masks, strict=True))
+                    numbers += [_shuffle(builder, a, b, range(odd, 2 * lanes, 2)) for odd in (0, 1)]
+                best, at = numbers[0], ir.Constant(number, [0] * lanes)
+                for value, distance in zip(numbers[1:], (WORD(1), row, builder.add(row, WORD(1))), strict=True):
+                    better = builder.and_(builder.fcmp_unordered(">", value, best), builder.fcmp_ordered("ord", best, best))
+                    best = builder.select(better, value, best)
+                    at = builder.select(better, _everywhere(builder, number, distance), at)
+                mask = _first_lanes(builder, builder.sub(count, i), vector)
+                _masked_store(builder, best, builder.gep(values, [i]), mask)
+                if with_winners:
+                    corner = builder.add(_everywhere(builder, number, builder.add(place, left)),
+                                         ir.Constant(number, list(range(0, 2 * lanes, 2))))
+                    _masked_store(builder, builder.add(corner, at), builder.gep(winners, [i]), mask)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return largest
+
+
+_squares_with_winners, _squares_alone = _squares(True), _squares(False)
+
+
+@jit
+def largest_of_squares(source, s_at, row, values, v_at, winners, w_at, place, count):
+    """The largest of each of ``count`` 2 x 2 squares, side by side in two rows of numbers, ``row`` apart; NaN is larger than any,
+    and of equal ones the first wins. If there are winners (int64), also its place: the first row begins at ``place``.
+    """
+    if winners.size:
+        _squares_with_winners(source, s_at, row, values, v_at, winners, w_at, place, count)
+    else:
+        _squares_alone(source, s_at, row, values, v_at, winners, 0, place, count)
+
+
 @intrinsic
 def transposed(typing, source, base, places, first, target, at, step):
     """Numbers that follow each other in each lane -> vectors of the lanes' first, second ... numbers; eight at a time, or as many

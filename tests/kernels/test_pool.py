@@ -59,6 +59,23 @@ def windows(size, out, kernel_size, stride, padding, dilation=(1, 1)):
     return [pool_windows(*axis) for axis in zip(size, out, kernel_size, stride, padding, dilation, strict=True)]
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (4, 31), (5, 32), (7, 67)])
+def test_max_of_squares(size, dtype, ceil_mode):
+    out = tuple(pool_output(length, 2, 2, 0, 1, ceil_mode) for length in size)
+    x = np.random.default_rng(0).integers(-2, 2, (2, 3, *size)).astype(dtype)
+    x[0, 1].flat[::5] = np.nan
+    x[1, 2] = -np.inf
+    arguments = windows(size, out, (2, 2), (2, 2), (0, 0))
+    values, winners = kernel("max_windows", x)(x, *arguments)
+    expected, places = naive_max(x, (2, 2), (2, 2), (0, 0), (1, 1), out)
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(winners, places)
+    np.testing.assert_array_equal(kernel("max_values", x)(x, *arguments), expected)
+    assert values.dtype == dtype
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(geometries(), st.integers(0, 2**16))
 @settings(deadline=None, derandomize=True, max_examples=150)
