@@ -4,12 +4,15 @@ For one image, with pixels p as columns: Y = W X, dX = W' dY, dW = dY X' (summed
 numbered through, so that images smaller than a block share one.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack, steps
 from minidl.kernels.cpu.threads import split
 from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply_ahead, part, pick
+from minidl.kernels.shapes import windows
 
 TILES = 10  # in a block, at most
 SOURCE = 400_000  # bytes of a block, which then stays in the second-level cache
@@ -17,11 +20,19 @@ CHUNK = 256  # pixels that a weight gradient takes at once
 PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
 
 
+class Grid(NamedTuple):
+    """Where an image's pixels lie: in rows of ``columns``, ``step`` apart; rows begin ``row_step`` apart, channels ``plane``."""
+
+    plane: int
+    columns: int
+    row_step: int
+    step: int
+
+
 def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
-    x = _visited(x, geometry)
-    y = np.empty((len(x), len(w), *x.shape[2:]), x.dtype)
-    _multiply(w, 1, w.shape[1], x, 0 if b is None else b, y, relu)
+    y = np.empty((len(x), len(w), *windows(x.shape[2:], (1, 1), geometry)), x.dtype)
+    _multiply(w, 1, w.shape[1], x, geometry.stride, 0 if b is None else b, y, relu)
     return y
 
 
@@ -30,7 +41,7 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
     everywhere = geometry.stride == (1, 1)
     gx = np.empty(x_shape, gy.dtype)
     visited = gx if everywhere else np.empty((*x_shape[:2], *gy.shape[2:]), gy.dtype)
-    _multiply(w, w.shape[1], 1, gy, 0, visited, False)
+    _multiply(w, w.shape[1], 1, gy, (1, 1), 0, visited, False)
     if not everywhere:
         split(_write_visited, x_shape[0] * x_shape[1], gx.size, visited.reshape(-1), visited.shape[2:], geometry.stride,
               gx.reshape(-1), gx.shape[2:])
@@ -53,9 +64,13 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
     return gw
 
 
-def _multiply(w, step, lane, x, bias, y, relu):
-    """y (N, O, H, W) = bias (O,) + the product of the weights, o ``lane`` + c ``step`` in their memory, with x (N, C, H, W)."""
+def _multiply(w, step, lane, x, stride, bias, y, relu):
+    """y (N, O, OH, OW) = bias (O,) + the product of the weights, o ``lane`` + c ``step`` in their memory, with x (N, C, H, W), of
+    which every ``stride``-th pixel is taken.
+    """
     n, channels, outputs, size = len(x), x.shape[1], y.shape[1], y.shape[2] * y.shape[3]
+    everywhere = Grid(size, size, 0, 1)
+    grid = everywhere if stride == (1, 1) else Grid(x.shape[2] * x.shape[3], y.shape[3], stride[0] * x.shape[3], stride[1])
     lanes = BYTES // x.itemsize
     strips, padded = -(-outputs // lanes), np.zeros(-(-outputs // lanes) * lanes, x.dtype)
     padded[:outputs] = bias
@@ -64,64 +79,76 @@ def _multiply(w, step, lane, x, bias, y, relu):
     width = VECTORS * lanes
     block = max(1, min(TILES, SOURCE // (x.itemsize * channels * width))) * width
     split(_multiply_pixels, -(-n * size // block), y.size * channels // lanes, packed, x.reshape(-1), padded, channels, outputs,
-          size, n * size, block, np.arange(channels) * width, y.reshape(-1), relu)
+          grid, everywhere, size, n * size, block, np.arange(channels) * width, y.reshape(-1), relu)
 
 
 @jit
-def _multiply_pixels(start, stop, w, x, bias, channels, outputs, size, total, block, places, y, relu):
+def _multiply_pixels(start, stop, w, x, bias, channels, outputs, grid, everywhere, size, total, block, places, y, relu):
     """Blocks of pixels, numbered through all images of ``size`` pixels, cut into tiles as wide as ``multiply`` takes at once.
     While a block is multiplied, the next one is fetched, line by line.
     """
     source, spare = np.empty(channels * block, x.dtype), np.empty(SUMS, x.dtype)
     lanes = BYTES // x.itemsize
-    width = VECTORS * lanes
+    width, per_line = VECTORS * lanes, max(1, lanes // grid.step)
+    targets, soon = np.empty(block // width, np.int64), np.empty(-(-block // per_line), np.int64)
     for item in range(start, stop):
         first = item * block
-        count, soon, end = min(block, total - first), first + block, min(first + 2 * block, total)
-        for left in range(0, count, width):
-            _load_tile(x, channels, size, first + left, min(width, count - left), source, left * channels)
+        count, behind = min(block, total - first), max(0, min(block, total - first - block)) if item + 1 < stop else 0
+        for tile in range(-(-count // width)):
+            left = tile * width
+            _load_tile(x, channels, grid, size, first + left, min(width, count - left), source, left * channels)
+            whole = left + width <= count and (first + left) % size + width <= size
+            targets[tile] = _place(first + left, outputs, everywhere, size) if whole else -1
+        lines = -(-behind // per_line)
+        for line in range(lines):
+            soon[line] = _place(first + block + line * per_line, channels, grid, size)
+        calls = 0
         for row in range(0, outputs, ROWS):
             a = row // lanes * channels * lanes + row % lanes
             for left in range(0, count, width):
-                columns, tile = min(width, count - left), left * channels
-                n, p = (first + left) // size, (first + left) % size
-                soon_at, soon_step = (_place(soon, channels, size), size) if soon < end else (0, 0)
-                soon += lanes
-                if columns == width and p + columns <= size and row + ROWS <= outputs:
-                    multiply_ahead(VECTORS, w, a, lanes, source, tile, places, lanes, channels, bias, row, y,
-                                   (n * outputs + row) * size + p, size, lanes, False, relu, x, soon_at, soon_step)
-                    continue
-                multiply_ahead(-(-columns // lanes), w, a, lanes, source, tile, places, lanes, channels, bias, row, spare, 0,
-                               width, lanes, False, relu, x, soon_at, soon_step)
-                for r in range(min(ROWS, outputs - row)):
-                    _store_pixels(spare, r * width, y, row + r, outputs, size, first + left, columns)
+                columns, target = min(width, count - left), targets[left // width]
+                soon_at, soon_step = (soon[calls], grid.plane) if calls < lines else (0, 0)
+                calls += 1
+                if target >= 0 and row + ROWS <= outputs:
+                    multiply_ahead(VECTORS, w, a, lanes, source, left * channels, places, lanes, channels, bias, row, y,
+                                   target + row * size, size, lanes, False, relu, x, soon_at, soon_step)
+                else:
+                    multiply_ahead(-(-columns // lanes), w, a, lanes, source, left * channels, places, lanes, channels, bias, row,
+                                   spare, 0, width, lanes, False, relu, x, soon_at, soon_step)
+                    _store_pixels(spare, y, row, outputs, everywhere, size, first + left, columns)
 
 
 @jit
-def _place(pixel, channels, size):
+def _place(pixel, channels, grid, size):
     """Where a pixel, numbered through all images, has its first channel."""
-    return pixel // size * channels * size + pixel % size
+    row, column = pixel % size // grid.columns, pixel % size % grid.columns
+    return pixel // size * channels * grid.plane + row * grid.row_step + column * grid.step
 
 
 @jit
-def _load_tile(x, channels, size, first, count, source, at):
+def _run(pixel, grid, count):
+    """How many of ``count`` pixels, from this one on, lie in one row of the grid."""
+    return min(count, grid.columns - pixel % grid.columns)
+
+
+@jit
+def _load_tile(x, channels, grid, size, first, count, source, at):
     """Pixels ``first`` to ``first + count - 1`` of each channel."""
-    lanes, done = BYTES // x.itemsize, 0
-    width = VECTORS * lanes
+    width, done = VECTORS * (BYTES // x.itemsize), 0
     while done < count:
-        run, base = min(count - done, size - (first + done) % size), _place(first + done, channels, size)
-        for c in range(channels):
-            move(x, base + c * size, source, at + c * width + done, lanes, run, x.dtype.type(0), False)
+        run, base = _run(first + done, grid, count - done), _place(first + done, channels, grid, size)
+        pick(x, base, grid.plane, grid.step, source, at + done, width, channels, run)
         done += run
 
 
 @jit
-def _store_pixels(line, at, y, o, outputs, size, first, count):
-    """``count`` numbers of a line become the pixels from ``first`` on in channel o."""
-    done = 0
+def _store_pixels(tile, y, row, outputs, grid, size, first, count):
+    """``count`` columns of a tile become the pixels from ``first`` on of outputs ``row`` to ``row + ROWS - 1``."""
+    lanes, done = BYTES // tile.itemsize, 0
     while done < count:
-        run, base = min(count - done, size - (first + done) % size), _place(first + done, outputs, size)
-        move(line, at + done, y, base + o * size, BYTES // line.itemsize, run, y.dtype.type(0), False)
+        run, base = _run(first + done, grid, count - done), _place(first + done, outputs, grid, size)
+        for r in range(min(ROWS, outputs - row)):
+            move(tile, r * VECTORS * lanes + done, y, base + (row + r) * size, lanes, run, y.dtype.type(0), False)
         done += run
 
 
@@ -147,7 +174,7 @@ def _pack_pixels(x, channels, size, first, count, packed, strips):
     """Strips of channels, with the pixels from ``first`` on one after another."""
     done = 0
     while done < count:
-        run, base = min(count - done, size - (first + done) % size), _place(first + done, channels, size)
+        run, base = min(count - done, size - (first + done) % size), _place(first + done, channels, Grid(size, size, 0, 1), size)
         pack(0, strips, x, base, size, 1, channels, run, packed, done, count)
         done += run
 
@@ -167,8 +194,7 @@ def _visited(x, geometry):
 def _read_visited(start, stop, x, x_size, stride, y, y_size):
     (height, width), (rows, columns) = x_size, y_size
     for plane in range(start, stop):
-        for i in range(rows):
-            pick(x, (plane * height + i * stride[0]) * width, stride[1], y, (plane * rows + i) * columns, columns)
+        pick(x, plane * height * width, stride[0] * width, stride[1], y, plane * rows * columns, columns, rows, columns)
 
 
 @jit

@@ -144,20 +144,16 @@ def locate(tile, layout, size, total):
 def load_image(target, x, image, row, column, bottom, right, layout):
     """Lay out the wanted phases of an image's channels from (row, column) on, as far as ``bottom`` and ``right``."""
     (sh, sw), (ph, pw), (down, across) = layout.stride, layout.padding, layout.phases
-    flat, zero, lanes = x.reshape(x.size), x.dtype.type(0), BYTES // x.itemsize
+    flat = x.reshape(x.size)
     for c in range(x.shape[0]):
         for phase in range(down * across):
             top, end = inside(row * sh + phase // across - ph, sh, bottom, layout.height)
             left, stop = inside(column * sw + phase % across - pw, sw, right, layout.width)
             i, j = (row + top) * sh + phase // across - ph, max(0, (column + left) * sw + phase % across - pw)
             at = (c * down * across + phase) * layout.plane + (top * layout.images + image) * layout.width + left
-            for r in range(end - top):
-                source = (c * x.shape[1] + i + r * sh) * x.shape[2] + j
-                if sw == 1:
-                    move(flat, source, target, at, lanes, stop - left, zero, False)
-                elif stop > left:
-                    pick(flat, source, sw, target, at, stop - left)
-                at += layout.images * layout.width
+            if stop > left:
+                pick(flat, (c * x.shape[1] + i) * x.shape[2] + j, sh * x.shape[2], sw, target, at, layout.images * layout.width,
+                     end - top, stop - left)
 
 
 @jit

@@ -110,8 +110,7 @@ def _max_even(start, stop, x, values, winners, rows, columns):
                 _slide_values(tall, places - (kw - 1) * dw, kw, dw, best)
             for image in range(count):
                 target, size_here = ((first + image) * values.shape[1] + line) * wide, used * wide
-                for i in range(used):
-                    pick(best, image * room + i * sh * width, sw, flat_values, target + i * wide, wide)
+                pick(best, image * room, sh * width, sw, flat_values, target, wide, used, wide)
                 if winners.size:
                     at, row = part(flat_winners, target, size_here), line * sh + top
                     for i in range(used):

@@ -316,17 +316,21 @@ _every_1, _every_2, _every_4 = _every(1), _every(2), _every(4)
 
 
 @jit
-def pick(source, s_at, stride, target, t_at, count):
-    """Copy ``count`` numbers, of the source every ``stride``-th."""
+def pick(source, s_at, s_row, stride, target, t_at, t_row, rows, count):
+    """Copy ``rows`` of ``count`` numbers, of the source every ``stride``-th. Rows begin ``s_row`` and ``t_row`` apart."""
     if stride == 1:
-        _every_1(source, s_at, target, t_at, count)
+        for r in range(rows):
+            _every_1(source, s_at + r * s_row, target, t_at + r * t_row, count)
     elif stride == 2:
-        _every_2(source, s_at, target, t_at, count)
+        for r in range(rows):
+            _every_2(source, s_at + r * s_row, target, t_at + r * t_row, count)
     elif stride == 4:
-        _every_4(source, s_at, target, t_at, count)
+        for r in range(rows):
+            _every_4(source, s_at + r * s_row, target, t_at + r * t_row, count)
     else:
-        for i in range(count):
-            target[t_at + i] = source[s_at + i * stride]
+        for r in range(rows):
+            for i in range(count):
+                target[t_at + r * t_row + i] = source[s_at + r * s_row + i * stride]
 
 
 def _squares(with_winners):

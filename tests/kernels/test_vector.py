@@ -88,16 +88,17 @@ def test_move(count, dtype):
 
 @jit
 def run_pick(source, stride, target, count):
-    pick(source, 2, stride, target, 3, count)
+    pick(source, 2, 301, stride, target, 3, 70, 2, count)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("count", [0, 1, 5, LANES, 3 * LANES + 1])
 def test_pick(count, stride, dtype):
-    source, target = numbers(500).astype(dtype), np.zeros(100, dtype)
+    source, target = numbers(600).astype(dtype), np.zeros(150, dtype)
     want = target.copy()
     want[3 : 3 + count] = source[2::stride][:count]
+    want[73 : 73 + count] = source[303::stride][:count]
     run_pick(source, stride, target, count)
     np.testing.assert_array_equal(target, want)
 
