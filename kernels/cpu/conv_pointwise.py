@@ -148,7 +148,7 @@ def _store_pixels(tile, y, row, outputs, grid, size, first, count):
     while done < count:
         run, base = _run(first + done, grid, count - done), _place(first + done, outputs, grid, size)
         for r in range(min(ROWS, outputs - row)):
-            move(tile, r * VECTORS * lanes + done, y, base + (row + r) * size, lanes, run, y.dtype.type(0), False)
+            move(tile, r * VECTORS * lanes + done, y, base + (row + r) * grid.plane, lanes, run, y.dtype.type(0), False)
         done += run
 
 

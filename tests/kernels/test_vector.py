@@ -10,7 +10,21 @@ import pytest
 
 from minidl.kernels.cpu import gemm, vector
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.vector import BYTES, DOTS, LANES, ROWS, dots, gathered, move, multiply, part, pick, scattered, transposed
+from minidl.kernels.cpu.vector import (
+    BYTES,
+    DOTS,
+    LANES,
+    ROWS,
+    dots,
+    gathered,
+    move,
+    multiply,
+    multiply_ahead,
+    part,
+    pick,
+    scattered,
+    transposed,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -25,10 +39,16 @@ def run_multiply(vectors, a, a_step, b, places, b_step, depth, bias, c, c_row, c
     multiply(vectors, a, 3, a_step, b, 2, places, b_step, depth, bias, 1, c, 5, c_row, c_step, add, floor)
 
 
+@jit
+def run_multiply_ahead(vectors, a, a_step, b, places, b_step, depth, bias, c, c_row, c_step, add, floor):
+    multiply_ahead(vectors, a, 3, a_step, b, 2, places, b_step, depth, bias, 1, c, 5, c_row, c_step, add, floor, b, 0, 1 << 20)
+
+
 @dtypes
+@pytest.mark.parametrize("run", [run_multiply, run_multiply_ahead])  # what is fetched ahead need not exist
 @pytest.mark.parametrize("add, floor", [(False, False), (False, True), (True, False), (True, True)])
 @pytest.mark.parametrize("vectors", [1, 2, 3])
-def test_multiply(vectors, add, floor, dtype):
+def test_multiply(vectors, add, floor, run, dtype):
     lanes, depth = BYTES // np.dtype(dtype).itemsize, 7
     a, b, bias = numbers(400, dtype), numbers(2000, dtype, 1), numbers(20, dtype, 2)
     places = np.array([3, 50, 4, 0, 200, 200, 9])
@@ -42,7 +62,7 @@ def test_multiply(vectors, add, floor, dtype):
                 start = c[at] if add else bias[1 + r]
                 total = start + sum(float(a[3 + k * a_step + r]) * b[2 + places[k] + v * b_step + lane] for k in range(depth))
                 want[at] = 0 if floor and total <= 0 else total
-    run_multiply(vectors, a, a_step, b, places, b_step, depth, bias, c, c_row, c_step, add, floor)
+    run(vectors, a, a_step, b, places, b_step, depth, bias, c, c_row, c_step, add, floor)
     np.testing.assert_allclose(c, want, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-13)
 
 
