@@ -20,8 +20,9 @@ import numpy as np
 
 from minidl.kernels.cpu.conv_tiles import TILE, correlate_tiles, pack_weights, weight_grad_tiles
 from minidl.kernels.cpu.gemm import steps
+from minidl.kernels.cpu.instructions import BYTES
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS
+from minidl.kernels.cpu.vector import ROWS, VECTORS
 from minidl.kernels.shapes import windows
 
 SOURCE = 800_000  # bytes of a tile's pixels, which then stay in the second-level cache

@@ -10,8 +10,10 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack, steps
+from minidl.kernels.cpu.instructions import BYTES
+from minidl.kernels.cpu.moves import move, part, pick
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply_ahead, part, pick
+from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply_ahead
 from minidl.kernels.shapes import windows
 
 TILES = 10  # in a block, at most

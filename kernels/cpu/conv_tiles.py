@@ -9,7 +9,9 @@ import numpy as np
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack_strip
 from minidl.kernels.cpu.im2col import inside
-from minidl.kernels.cpu.vector import BYTES, DOTS, ROWS, VECTORS, dots, move, multiply, pick
+from minidl.kernels.cpu.instructions import BYTES
+from minidl.kernels.cpu.moves import move, pick
+from minidl.kernels.cpu.vector import DOTS, ROWS, VECTORS, dots, multiply
 
 TILE = 1024  # places in a tile: their sums for a block of outputs fit the first-level cache
 ROW = TILE + 128  # from one output's sums to the next: a multiple of 4096 bytes would collide in the cache

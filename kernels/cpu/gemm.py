@@ -14,7 +14,9 @@ import functools
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.vector import BYTES, ROWS, VECTORS, move, multiply, transposed
+from minidl.kernels.cpu.instructions import BYTES
+from minidl.kernels.cpu.moves import move, transposed
+from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply
 
 DEPTH = 512
 SUMS = ROWS * VECTORS * BYTES // 4  # how many ``multiply`` computes at once, at most

@@ -14,8 +14,9 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import ready
 from minidl.kernels.cpu.gemm import multiply_blocks, pack, steps
+from minidl.kernels.cpu.instructions import BYTES, LANES
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.cpu.vector import BYTES, LANES, VECTORS
+from minidl.kernels.cpu.vector import VECTORS
 
 SMALL = 1 << 21  # multiply-adds that one thread does in some 30 us
 WIDTH = 2 * VECTORS * LANES  # of a block whose columns lie one behind the other in memory

@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit, ready
+from minidl.kernels.cpu.moves import part
 from minidl.kernels.cpu.softmax import total
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.cpu.vector import part
 
 BLOCKS = 16  # group_norm_grad keeps the sums of as many blocks of images apart, so that threads never share one
 

@@ -3,8 +3,9 @@
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit, ready
+from minidl.kernels.cpu.instructions import BYTES
+from minidl.kernels.cpu.moves import largest_of_squares, move, part, pick
 from minidl.kernels.cpu.threads import split
-from minidl.kernels.cpu.vector import BYTES, largest_of_squares, move, part, pick
 
 TILE = 2048  # places of images whose maxima are found together: a few arrays of them fit the first-level cache
 

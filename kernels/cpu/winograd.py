@@ -25,8 +25,8 @@ import numpy as np
 
 from minidl.kernels.cpu import winograd_tiles as tiles
 from minidl.kernels.cpu.gemm import steps
+from minidl.kernels.cpu.instructions import LANES
 from minidl.kernels.cpu.threads import get_num_threads, split
-from minidl.kernels.cpu.vector import LANES
 from minidl.kernels.cpu.winograd_tiles import room
 from minidl.kernels.shapes import windows
 

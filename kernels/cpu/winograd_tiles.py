@@ -11,8 +11,10 @@ from fractions import Fraction
 import numpy as np
 
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.vector import LANES, ROWS, VECTORS, gathered, move, multiply, scattered
-from minidl.kernels.cpu.vector import part as part_of
+from minidl.kernels.cpu.instructions import LANES
+from minidl.kernels.cpu.moves import gathered, move, scattered
+from minidl.kernels.cpu.moves import part as part_of
+from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply
 
 
 def cook_toom(m, r, points):

@@ -1,4 +1,4 @@
-"""The instructions of kernels/cpu/vector.py against loops, on this processor and as on one without AVX-512."""
+"""The instructions of kernels/cpu/vector.py and moves.py against loops, on this processor and as on one without AVX-512."""
 
 import os
 import subprocess
@@ -8,23 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl.kernels.cpu import gemm, vector
+from minidl.kernels.cpu import gemm, instructions
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.vector import (
-    BYTES,
-    DOTS,
-    LANES,
-    ROWS,
-    dots,
-    gathered,
-    move,
-    multiply,
-    multiply_ahead,
-    part,
-    pick,
-    scattered,
-    transposed,
-)
+from minidl.kernels.cpu.instructions import BYTES, LANES
+from minidl.kernels.cpu.moves import gathered, largest_of_squares, move, part, pick, scattered, transposed
+from minidl.kernels.cpu.vector import DOTS, ROWS, dots, multiply, multiply_ahead
 
 ROOT = Path(__file__).resolve().parents[2]
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -123,6 +111,32 @@ def test_pick(count, stride, dtype):
     np.testing.assert_array_equal(target, want)
 
 
+@jit
+def run_squares(source, row, values, winners, count):
+    largest_of_squares(source, 3, row, values, 2, winners, 1, 50, count)
+
+
+@dtypes
+@pytest.mark.parametrize("count", [1, 5, LANES, 2 * LANES + 3])
+def test_largest_of_squares(count, dtype):
+    row = 2 * count + 3
+    source, values = numbers(3 + 2 * row).round().astype(dtype), np.zeros(count + 4, dtype)
+    winners = np.zeros(count + 4, np.int64)
+    source[4] = np.nan
+    want, places = values.copy(), winners.copy()
+    for j in range(count):
+        corner = 2 * j
+        square = [corner, corner + 1, corner + row, corner + row + 1]
+        best = max(square, key=lambda at: (np.isnan(source[3 + at]), source[3 + at]))  # the first of equal ones
+        want[2 + j], places[1 + j] = source[3 + best], 50 + best
+    alone = values.copy()
+    run_squares(source, row, values, winners, count)
+    run_squares(source, row, alone, winners[:0], count)
+    np.testing.assert_array_equal(values, want)
+    np.testing.assert_array_equal(winners, places)
+    np.testing.assert_array_equal(alone, want)
+
+
 def test_move_reads_and_writes_no_further():
     """The array ends where a page of memory does, behind which lies none."""
     import mmap
@@ -210,12 +224,12 @@ def test_pack(lane, step, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not vector.WIDE, reason="this processor has no AVX-512 to leave out")
+@pytest.mark.skipif(not instructions.WIDE, reason="this processor has no AVX-512 to leave out")
 def test_without_avx512(tmp_path):
     """The same tests of products and convolutions, compiled for a processor of 2013."""
     environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2",
                                 "MINIDL_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    check = "from minidl.kernels.cpu import vector; assert (vector.BYTES, vector.ROWS) == (32, 4)"
+    check = "from minidl.kernels.cpu import instructions, vector; assert (instructions.BYTES, vector.ROWS) == (32, 4)"
     subprocess.run([sys.executable, "-c", check], env=environment, cwd=ROOT, check=True)
     tests = [f"tests/kernels/test_{name}.py" for name in ("vector", "conv", "matmul", "pool", "norm")]
     result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests],

@@ -1,0 +1,100 @@
+"""Instructions on vectors, as LLVM takes them: what ``vector`` and ``moves`` are written in.
+
+Numba has no vector type. Its intrinsics are Python functions that get a builder and append LLVM instructions to the compiled
+function; LLVM turns those on vectors into AVX-512, AVX2 or NEON code and allocates the registers.
+
+An array and a place (its index in the flat array) stand for a pointer. Nothing is checked.
+"""
+
+import llvmlite.binding
+import numba
+from llvmlite import ir
+from numba.core import cgutils
+
+from minidl.kernels.cpu.compile import FASTMATH
+
+
+def _features() -> set[str]:
+    """What the processor that Numba compiles for can do."""
+    if numba.config.CPU_FEATURES is not None:
+        return {word[1:] for word in numba.config.CPU_FEATURES.split(",") if word.startswith("+")}
+    return {name for name, has in llvmlite.binding.get_host_cpu_features().items() if has}
+
+
+WIDE = "avx512f" in _features()  # 32 registers of 64 bytes; otherwise 16 of 32 bytes
+BYTES = 64 if WIDE else 32
+LANES = BYTES // 4  # float32 numbers in a vector
+WORD = ir.IntType(64)
+FREE = tuple(FASTMATH)
+
+
+def pointer_to(context, builder, signature, args, index):
+    """The address of place ``args[index + 1]`` in array ``args[index]``."""
+    array = context.make_array(signature.args[index])(context, builder, args[index])
+    return builder.gep(array.data, [args[index + 1]])
+
+
+def as_vector(builder, pointer, lanes):
+    """The pointer as one to a vector."""
+    return builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer())
+
+
+def align_of(pointer):
+    return 8 if isinstance(pointer.type.pointee, ir.DoubleType) else 4
+
+
+def lanes_of(pointer):
+    """How many of its numbers make a vector."""
+    return BYTES // align_of(pointer)
+
+
+def load_vector(builder, pointer, lanes):
+    return builder.load(as_vector(builder, pointer, lanes), align=align_of(pointer))
+
+
+def store_vector(builder, vector, pointer):
+    builder.store(vector, as_vector(builder, pointer, vector.type.count), align=align_of(pointer))
+
+
+def shuffle(builder, a, b, lanes):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
+
+
+def fill(builder, vector, number):
+    """The number in each lane."""
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
+    return shuffle(builder, one, one, [0] * vector.count)
+
+
+def first_lanes(builder, count, vector):
+    """The mask of the first ``count`` lanes."""
+    numbers = ir.VectorType(ir.IntType(32), vector.count)
+    return builder.icmp_signed("<", ir.Constant(numbers, list(range(vector.count))),
+                               fill(builder, numbers, builder.trunc(count, ir.IntType(32))))
+
+
+def _masked(builder, verb, vector, result, arguments):
+    kind = {"double": "f64", "float": "f32"}.get(str(vector.element), str(vector.element))
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in arguments]),
+                                              f"llvm.masked.{verb}.v{vector.count}{kind}.p0")
+    return builder.call(function, arguments)
+
+
+def load_masked(builder, pointer, vector, mask):
+    """What lies behind the lanes of the mask need not exist."""
+    place, alignment = as_vector(builder, pointer, vector.count), ir.IntType(32)(align_of(pointer))
+    return _masked(builder, "load", vector, vector, [place, alignment, mask, ir.Constant(vector, ir.Undefined)])
+
+
+def store_masked(builder, value, pointer, mask):
+    _masked(builder, "store", value.type, ir.VoidType(), [value, as_vector(builder, pointer, value.type.count),
+                                                          ir.IntType(32)(align_of(pointer)), mask])
+
+
+def prefetch(builder, pointer):
+    """Ask for a cache line, into the second-level cache; the address need not exist."""
+    number = ir.IntType(32)
+    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [address.type] + [number] * 3),
+                                              "llvm.prefetch.p0")
+    builder.call(function, [address, number(0), number(2), number(1)])  # to read, kept rather long, data
