@@ -37,7 +37,7 @@ FEW = 256  # tiles that are worked on all together
 OUTLIER = 1e4  # times the mean magnitude: next to such a value, others keep fewer than three digits
 LARGEST = 1e15  # and this is one in any company
 PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
-SAMPLE = 1024  # numbers that tell the mean magnitude, without the largest of them:
+SAMPLE = 256  # numbers that tell the mean magnitude, without the largest of them:
 SPARED, SPARED_WEIGHTS = 1 / 128, 1 / 4  # gradients may be sparse; weights are not, but one of nine taps may be large everywhere
 
 
@@ -152,8 +152,4 @@ def _ordinary(seen, x, spared=SPARED):
     if not seen.size:
         return True
     largest = np.maximum.reduce(seen, axis=None).view(np.float32)
-    if not np.isfinite(largest):
-        return False
-    sample = np.sort(abs(x.reshape(-1)[:: -(-x.size // SAMPLE)]))
-    usual = sample[: len(sample) - int(len(sample) * spared)]
-    return bool(largest <= min(LARGEST, OUTLIER * usual.mean()))
+    return bool(largest <= min(LARGEST, OUTLIER * tiles.usual(x.reshape(-1), SAMPLE, spared)))  # never true of NaN

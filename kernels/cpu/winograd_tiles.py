@@ -207,6 +207,17 @@ def largest_of_rows(start, stop, matrix, seen):
 
 
 @jit
+def usual(numbers, count, spared):
+    """The mean magnitude of at most ``count`` of the numbers, evenly spaced, without so large a share of the largest of them."""
+    step = max(1, -(-numbers.size // count))
+    sample = np.empty(-(-numbers.size // step), numbers.dtype)
+    for i in range(sample.size):
+        sample[i] = abs(numbers[numbers.size - 1 - i * step])
+    sample = np.sort(sample)[: sample.size - int(sample.size * spared)]
+    return sample.sum() / max(1, sample.size)
+
+
+@jit
 def store_band(y, flat, o, first, count, plan, band, start, floor):
     """Tiles ``first`` to ``first + count - 1`` of a band of outputs go to channel o of y, with ``start`` added."""
     width, height = plan.across * plan.m, y.shape[2]

@@ -1,6 +1,7 @@
 """Every convolution kernel, in every room and by every algorithm, against seven nested loops."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -231,6 +232,15 @@ def test_winograd_leaves_weights_that_would_spoil_others(bad):
     if np.isfinite(bad):
         y = cpu.conv2d(case.x, case.w, case.b, case.geometry)
         np.testing.assert_allclose(y[:, :, 0], case.expected()[0][:, :, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 7, 256, 1000])
+@pytest.mark.parametrize("spared", [1 / 128, 1 / 4])
+def test_the_usual_magnitude_spares_the_largest(size, spared):
+    numbers = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    sample = np.sort(abs(numbers[:: -math.ceil(size / 256)]))  # at most 256, counted from the end
+    kept = sample[: len(sample) - int(len(sample) * spared)]
+    assert winograd_tiles.usual(numbers, 256, spared) == pytest.approx(kept.mean(), rel=1e-5)
 
 
 def test_the_verdict_does_not_depend_on_the_number_of_threads():
