@@ -3,8 +3,9 @@
 - ``move`` and ``pick`` copy short rows; what a whole vector does not fill is moved by a masked one.
 - ``largest_of_squares`` finds the maxima of 2 x 2 windows.
 - ``transposed`` brings numbers that follow each other in memory into one lane of several vectors.
-- ``gathered`` and ``scattered`` make Y = M X Mᵀ for small matrices X, one in each lane of the vectors, which is what
-  Winograd's convolution is made of.
+- ``into_lanes`` and ``out_of_lanes`` do that for a whole vector of numbers and back.
+- ``sandwich`` makes Y = M X Mᵀ for small matrices X, one in each lane of the vectors, which is what Winograd's convolution is
+  made of.
 
 An array and a place (its index in the flat array) stand for a pointer. Nothing is checked.
 """
@@ -198,30 +199,69 @@ def transposed(typing, source, base, places, first, target, at, step):
     return signature, code
 
 
-def gathered(matrix):
-    """A function that makes Y = M X Mᵀ for ``LANES`` matrices X that lie anywhere, and stores each element as a vector.
+@intrinsic
+def into_lanes(typing, source, base, places, count, target, at):
+    """Numbers that follow each other in each lane -> vectors of the lanes' first, second ... numbers, one behind the other.
 
-    ``function(source, base, places, first, row, target, at, step)``: rows of X of lane l begin at ``base + places[first + l]``
-    in the source, ``row`` apart; element (i, j) of all Y goes to place ``at + (i columns + j) step`` of the target. M is (p, q):
-    X are (q, q), q <= 8, and Y are (p, p). float32.
+    Lane l is read from ``base + places[l]`` on: ``count`` numbers, at most as many as there are lanes. float32.
     """
-    size, inner = len(matrix), len(matrix[0])
+    signature = types.void(source, types.intp, places, types.intp, target, types.intp)
+
+    def code(context, builder, signature, args):
+        source, target = (pointer_to(context, builder, signature, args, index) for index in (0, 4))
+        vector = ir.VectorType(source.type.pointee, LANES)
+        mask = first_lanes(builder, args[3], vector)
+        lanes = _lanes(context, builder, signature, (*args[:3], WORD(0), *args[3:]), source)
+        rows = _exchanges(builder, [load_masked(builder, lane, vector, mask) for lane in lanes])
+        for i, row in enumerate(rows):
+            with builder.if_then(builder.icmp_signed("<", WORD(i), args[3])):
+                store_vector(builder, row, builder.gep(target, [WORD(i * LANES)]))
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
+def out_of_lanes(typing, source, at, target, base, places, count, start, start_at, floor):
+    """The way back: ``count`` vectors, with the vector at ``start_at`` added and those below 0 as 0 if ``floor``. All ``LANES``
+    vectors are read.
+    """
+    signature = types.void(source, types.intp, target, types.intp, places, types.intp, start, types.intp, types.boolean)
+
+    def code(context, builder, signature, args):
+        source, target, start = (pointer_to(context, builder, signature, args, index) for index in (0, 2, 6))
+        vector = ir.VectorType(source.type.pointee, LANES)
+        zero, added = ir.Constant(vector, [0.0] * LANES), load_vector(builder, start, LANES)
+        mask, rows = first_lanes(builder, args[5], vector), []
+        floors = fill(builder, mask.type, args[8])
+        for i in range(LANES):
+            value = builder.fadd(load_vector(builder, builder.gep(source, [WORD(i * LANES)]), LANES), added)
+            low = builder.and_(builder.fcmp_ordered("<=", value, zero), floors)
+            rows.append(builder.select(low, zero, value))
+        lanes = _lanes(context, builder, signature, (*args[:5], WORD(0)), target, 4)
+        for lane, row in zip(lanes, _exchanges(builder, rows), strict=True):
+            store_masked(builder, row, lane, mask)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+def sandwich(*matrices):
+    """A function that makes Y = M X Mᵀ of matrices of vectors, lane by lane, M being ``matrices[kind]``.
+
+    ``function(kind, source, at, row, column, target, t_at, t_row, t_column)``: X[i, j] is the vector at ``at + i row + j
+    column``, Y[i, j] goes to ``t_at + i t_row + j t_column``. M is (p, q): X are (q, q) and Y are (p, p). float32.
+    """
 
     @intrinsic
-    def transform(typing, source, base, places, first, row, target, at, step):
-        signature = types.void(source, types.intp, places, types.intp, types.intp, target, types.intp, types.intp)
+    def transform(typing, kind, source, at, row, column, target, t_at, t_row, t_column):
+        signature = types.void(types.intp, source, types.intp, types.intp, types.intp, target, types.intp, types.intp, types.intp)
 
         def code(context, builder, signature, args):
-            source, target = (pointer_to(context, builder, signature, args, index) for index in (0, 5))
-            lanes = _lanes(context, builder, signature, args, source)
-            half = []
-            for i in range(inner):
-                down = builder.mul(args[4], WORD(i))
-                rows = [_load_some(builder, builder.gep(lane, [down]), inner) for lane in lanes]
-                half.append(_combine(builder, matrix, _transpose(builder, rows)[:inner]))
-            for j in range(size):
-                for i, element in enumerate(_combine(builder, matrix, [half[k][j] for k in range(inner)])):
-                    store_vector(builder, element, builder.gep(target, [builder.mul(args[7], WORD(i * size + j))]))
+            source, target = (pointer_to(context, builder, signature, args, index) for index in (1, 5))
+            for number, matrix in enumerate(matrices):
+                with builder.if_then(builder.icmp_signed("==", args[0], WORD(number))):
+                    _sandwich(builder, matrix, source, args[3], args[4], target, args[7], args[8])
             return context.get_dummy_value()
 
         return signature, code
@@ -229,47 +269,23 @@ def gathered(matrix):
     return transform
 
 
-def scattered(matrix):
-    """A function that makes Y = M X Mᵀ for ``LANES`` matrices X whose elements are stored as vectors: the way back.
-
-    ``function(source, at, step, target, base, places, first, row)``: as ``gathered``, with source and target in exchanged roles.
-    """
+def _sandwich(builder, matrix, source, row, column, target, t_row, t_column):
     size, inner = len(matrix), len(matrix[0])
 
-    @intrinsic
-    def transform(typing, source, at, step, target, base, places, first, row):
-        signature = types.void(source, types.intp, types.intp, target, types.intp, places, types.intp, types.intp)
+    def place(pointer, i, down, j, across):
+        return builder.gep(pointer, [builder.add(builder.mul(down, WORD(i)), builder.mul(across, WORD(j)))])
 
-        def code(context, builder, signature, args):
-            source, target = (pointer_to(context, builder, signature, args, index) for index in (0, 3))
-            lanes = _lanes(context, builder, signature, args, target, 5)
-            half = []
-            for i in range(inner):
-                row = [load_vector(builder, builder.gep(source, [builder.mul(args[2], WORD(i * inner + j))]), LANES)
-                       for j in range(inner)]
-                half.append(_combine(builder, matrix, row))
-            columns = [_combine(builder, matrix, [half[k][j] for k in range(inner)]) for j in range(size)]
-            for i in range(size):
-                down = builder.mul(args[7], WORD(i))
-                for lane, numbers in zip(lanes, _transpose_back(builder, [column[i] for column in columns]), strict=True):
-                    store_vector(builder, shuffle(builder, numbers, numbers, range(size)), builder.gep(lane, [down]))
-            return context.get_dummy_value()
-
-        return signature, code
-
-    return transform
+    half = [_combine(builder, matrix, [load_vector(builder, place(source, i, row, j, column), LANES) for j in range(inner)])
+            for i in range(inner)]
+    for j in range(size):
+        for i, element in enumerate(_combine(builder, matrix, [half[k][j] for k in range(inner)])):
+            store_vector(builder, element, place(target, i, t_row, j, t_column))
 
 
 def _lanes(context, builder, signature, args, base, index=2, count=LANES):
     """Where each lane's numbers begin."""
     places = pointer_to(context, builder, signature, args, index)
     return [builder.gep(base, [builder.load(builder.gep(places, [WORD(lane)]))]) for lane in range(count)]
-
-
-def _load_some(builder, pointer, count):
-    """A slot of which ``count`` numbers are read."""
-    mask = ir.Constant(ir.VectorType(ir.IntType(1), SLOT), [int(i < count) for i in range(SLOT)])
-    return load_masked(builder, pointer, ir.VectorType(ir.FloatType(), SLOT), mask)
 
 
 def _transpose(builder, slots):
@@ -282,15 +298,6 @@ def _transpose(builder, slots):
     if len(slots) == 2 * size:
         slots = [shuffle(builder, a, b, range(2 * size)) for a, b in zip(slots[:size], slots[size:], strict=True)]
     return _exchanges(builder, slots)
-
-
-def _transpose_back(builder, vectors):
-    """Up to eight vectors -> one slot per lane, with the lane's numbers first: the exchanges are their own inverse."""
-    undefined = ir.Constant(vectors[0].type, ir.Undefined)
-    rows = _exchanges(builder, vectors + [undefined] * (SLOT - len(vectors)))
-    if len(rows) == LANES:
-        return rows
-    return [shuffle(builder, row, row, range(part * SLOT, part * SLOT + SLOT)) for part in (0, 1) for row in rows]
 
 
 def _exchanges(builder, rows):

@@ -5,6 +5,7 @@ Fast kernels keep sums in registers while operands stream by.
 - ``multiply`` is the heart of every matrix product: a tile of sums, ``ROWS`` x (``VECTORS`` vectors), as in K. Goto and R. van
   de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008. Per step it loads each operand once and uses it several
   times, so that arithmetic, not memory, sets the pace.
+- ``multiply_rows`` is the same for rows whose numbers lie a vector apart, as Winograd's transformed pixels do.
 - ``dots`` is the same for sums over vectors: a tile of dot products.
 
 An array and a place (its index in the flat array) stand for a pointer. Nothing is checked.
@@ -18,6 +19,7 @@ from numba.extending import intrinsic
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import (
     FREE,
+    LANES,
     WIDE,
     WORD,
     fill,
@@ -119,6 +121,57 @@ def multiply_ahead(vectors, a, a_at, a_step, b, b_at, places, b_step, depth, bia
     else:
         _ahead_1(a, a_at, a_step, b, b_at, places, b_step, depth, bias, bias_at, c, c_at, c_row, c_step, add, floor, soon,
                  soon_at, soon_step)
+
+
+def _multiply_rows(rows, vectors):
+    @intrinsic
+    def tile(typing, a, a_at, a_places, b, b_at, b_places, b_step, depth, c, c_at, c_row):
+        signature = types.void(a, types.intp, a_places, b, types.intp, b_places, types.intp, types.intp, c, types.intp,
+                               types.intp)
+
+        def code(context, builder, signature, args):
+            a, b, c = (pointer_to(context, builder, signature, args, index) for index in (0, 3, 8))
+            a_places, b_places = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (2, 5))
+            b_step, depth, c_row = args[6], args[7], args[10]
+            vector = ir.VectorType(a.type.pointee, LANES)
+            sums = [[cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES)) for _ in range(vectors)]
+                    for _ in range(rows)]
+            with cgutils.for_range(builder, depth) as loop:
+                here = builder.gep(b, [builder.load(builder.gep(b_places, [loop.index]))])
+                beside = [load_vector(builder, builder.gep(here, [builder.mul(b_step, WORD(v))]), LANES) for v in range(vectors)]
+                column = builder.gep(a, [builder.load(builder.gep(a_places, [loop.index]))])
+                for r in range(rows):
+                    everywhere = fill(builder, vector, builder.load(builder.gep(column, [WORD(r * LANES)])))
+                    for v in range(vectors):
+                        product = builder.fmul(everywhere, beside[v], flags=FREE)
+                        builder.store(builder.fadd(builder.load(sums[r][v]), product, flags=FREE), sums[r][v])
+            for r in range(rows):
+                for v in range(vectors):
+                    place = builder.add(builder.mul(c_row, WORD(r)), WORD(v * LANES))
+                    store_vector(builder, builder.load(sums[r][v]), builder.gep(c, [place]))
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return tile
+
+
+_rows_1, _rows_2, _rows_3 = _multiply_rows(2 * ROWS, 1), _multiply_rows(ROWS, 2), _multiply_rows(ROWS, 3)
+
+
+@jit
+def multiply_rows(vectors, a, a_at, a_places, b, b_at, b_places, b_step, depth, c, c_at, c_row):
+    """c[r, v] = sum over k < depth of a[k, r] b[k, v], for ``ROWS`` rows r, twice as many for one vector. float32.
+
+    a[k, r] is at place ``a_at + a_places[k] + r LANES``, b[k, v] is the vector at ``b_at + b_places[k] + v b_step``, c[r, v] the
+    vector at ``c_at + r c_row + v LANES``.
+    """
+    if vectors == 3:
+        _rows_3(a, a_at, a_places, b, b_at, b_places, b_step, depth, c, c_at, c_row)
+    elif vectors == 2:
+        _rows_2(a, a_at, a_places, b, b_at, b_places, b_step, depth, c, c_at, c_row)
+    else:
+        _rows_1(a, a_at, a_places, b, b_at, b_places, b_step, depth, c, c_at, c_row)
 
 
 @intrinsic

@@ -31,7 +31,7 @@ from minidl.kernels.cpu.winograd_tiles import room
 from minidl.kernels.shapes import windows
 
 ALGORITHMS = {3: ((tiles.F43, 4), (tiles.F23, 2)), 5: ((tiles.F25, 2),)}  # for weights r x r: (which, m)
-BLOCK = 96  # tiles worked on together, so that their transforms stay in the cache
+MOST = 112  # tiles worked on together, so that their transforms stay in the cache
 BLOCK_STRIPS = 4, 6  # of outputs and of channels, in a block of a weight gradient
 FEW = 256  # tiles that are worked on all together
 OUTLIER = 1e4  # times the mean magnitude: next to such a value, others keep fewer than three digits
@@ -42,7 +42,7 @@ SPARED, SPARED_WEIGHTS = 1 / 128, 1 / 4  # gradients may be sparse; weights are 
 
 
 class Plan(NamedTuple):
-    """F(m, r) with n = m + r - 1; ``down`` x ``across`` tiles to an image, worked on ``block`` at a time."""
+    """F(m, r) with n = m + r - 1; ``down`` x ``across`` tiles to an image, ``rows`` tile rows worked on at a time."""
 
     kind: int
     m: int
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     n: int
     down: int
     across: int
-    block: int
+    rows: int
 
 
 def suits(w_shape, geometry) -> bool:
@@ -91,32 +91,36 @@ def _plan(r, size, images, threads):
     counts = ((-(-size[0] // m) * -(-size[1] // m) * (m + r - 1) ** 2, kind, m) for kind, m in ALGORITHMS[r])
     _, kind, m = min(counts)
     down, across = -(-size[0] // m), -(-size[1] // m)
-    total = images * down * across
-    blocks = -(-max(1, -(-total // BLOCK)) // threads) * threads
-    return Plan(kind, m, r, m + r - 1, down, across, -(-total // blocks // LANES) * LANES), total
+    lines = images * down
+    most = max(1, min(lines, MOST // across))
+    rows = min(range(1, most + 1), key=lambda rows: (-(-lines // rows // threads) * tiles.filled(rows * across), -rows))
+    return Plan(kind, m, r, m + r - 1, down, across, rows), lines * across
 
 
 def _correlate(x, w, flip, b, padding, y, relu):
     """y (N, O, H, W) = b (O,) + the correlation of x (N, C, ...) with w, or with ``flip`` its adjoint."""
     channels, outputs = x.shape[1], y.shape[1]
     plan, total = _plan(w.shape[2], y.shape[2:], len(y), get_num_threads())
-    bias = np.zeros(outputs, x.dtype) if b is None else b
-    strips, elements = -(-outputs // LANES), plan.n**2
+    strips, groups, elements = -(-outputs // LANES), -(-channels // LANES), plan.n**2
+    bias = np.zeros(strips * LANES, x.dtype)
+    if b is not None:
+        bias[:outputs], bias[outputs:] = b, b[-1]
     work = elements * total * channels * outputs // LANES
     seen = np.zeros(len(w), np.int32)
     split(tiles.largest_of_rows, len(w), w.size // LANES, w.reshape(len(w), -1), seen)
     if not _ordinary(seen, w, SPARED_WEIGHTS):
         return None
     if total <= FEW and total < outputs:
-        seen = np.zeros(channels, np.int32)
-        v = np.empty(elements * room(-(-total // LANES), channels), x.dtype)
-        split(tiles.transform_tiles, channels, work, x, padding, 0, total, plan, v, seen)
+        seen = np.zeros(groups, np.int32)
+        v = np.empty(elements * room(tiles.filled(total), groups), x.dtype)
+        split(tiles.transform_channels, groups, work, x, padding, True, 0, total // plan.across, plan, v, seen)
         if not _ordinary(seen, x):
             return None
-        split(tiles.by_outputs, strips, work, w, flip, v, bias, plan, steps(4, channels), y, relu)
+        split(tiles.by_outputs, -(-strips // tiles.groups_at_once(strips)), work, w, flip, v, bias, plan, steps(4, channels), y,
+              relu)
         return y
-    blocks = -(-total // plan.block)
-    seen = np.zeros((blocks, channels), np.int32)
+    blocks = -(-(total // plan.across) // plan.rows)
+    seen = np.zeros((blocks, groups), np.int32)
     u = np.empty(elements * room(strips, channels), x.dtype)
     split(tiles.transform_weights, strips, u.size, w, flip, plan, u, 0)
     split(tiles.by_tiles, blocks, work, x, padding, u, bias, plan, steps(4, channels), y, seen, relu)
@@ -126,10 +130,11 @@ def _correlate(x, w, flip, b, padding, y, relu):
 def _weight_grad_at_once(gy, x, w_shape, geometry, plan, total, strips, work):
     """For few tiles: transform all, then multiply block by block of outputs and channels."""
     (x_strips, y_strips), gw = strips, np.empty(w_shape, x.dtype)
-    v, z = (np.empty(plan.n**2 * room(count, total), x.dtype) for count in strips)
+    rows = total // plan.across
+    v, z = (np.empty(plan.n**2 * room(count, tiles.filled(total)), x.dtype) for count in strips)
     seen = np.zeros(x_strips + y_strips, np.int32)
-    split(tiles.transform_channels, x_strips, work, x, geometry.padding, True, 0, total, plan, v, seen)
-    split(tiles.transform_channels, y_strips, work, gy, (0, 0), False, 0, total, plan, z, seen[x_strips:])
+    split(tiles.transform_channels, x_strips, work, x, geometry.padding, True, 0, rows, plan, v, seen)
+    split(tiles.transform_channels, y_strips, work, gy, (0, 0), False, 0, rows, plan, z, seen[x_strips:])
     down, across = BLOCK_STRIPS
     blocks = -(-y_strips // down) * -(-x_strips // across)
     split(tiles.weight_grad_blocks, blocks, work, v, z, total, down, across, plan, steps(4, total), gw)
@@ -140,9 +145,9 @@ def _weight_grad_in_parts(gy, x, w_shape, geometry, plan, total, strips, work):
     """For many tiles: sum the products part by part of the tiles."""
     (x_strips, y_strips), gw = strips, np.empty(w_shape, x.dtype)
     size = plan.n**2 * room(y_strips * LANES, x_strips)
-    parts = min(total, max(2, min(PARTS, 1 << int(math.log2(max(1, PARTS_BYTES // (size * x.itemsize)))))))
+    parts = min(total // plan.across, max(2, min(PARTS, 1 << int(math.log2(max(1, PARTS_BYTES // (size * x.itemsize)))))))
     products, seen = np.empty((parts, size), x.dtype), np.zeros((parts, x_strips + y_strips), np.int32)
-    split(tiles.weight_grad_parts, parts, work, x, geometry.padding, gy, plan, steps(4, plan.block), products, seen)
+    split(tiles.weight_grad_parts, parts, work, x, geometry.padding, gy, plan, steps(4, plan.rows * plan.across), products, seen)
     split(tiles.sum_parts, len(gw), products.size, products, plan, gw)
     return gw, seen
 

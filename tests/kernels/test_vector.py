@@ -11,8 +11,8 @@ import pytest
 from minidl.kernels.cpu import gemm, instructions
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import BYTES, LANES
-from minidl.kernels.cpu.moves import gathered, largest_of_squares, move, part, pick, scattered, transposed
-from minidl.kernels.cpu.vector import DOTS, ROWS, dots, multiply, multiply_ahead
+from minidl.kernels.cpu.moves import into_lanes, largest_of_squares, move, out_of_lanes, part, pick, sandwich, transposed
+from minidl.kernels.cpu.vector import DOTS, ROWS, dots, multiply, multiply_ahead, multiply_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -166,35 +166,75 @@ def test_transposed(dtype):
 
 
 MATRIX = [[1, 0, -1], [2, -0.5, 3], [-1, 1, 0], [0, 0, 1]]
-_gathered, _scattered = gathered(MATRIX), scattered(MATRIX)
+_sandwich = sandwich(MATRIX, MATRIX[:1])
 
 
 @jit
-def run_gathered(source, places, row, target, step):
-    _gathered(source, 4, places, 2, row, target, 3, step)
+def run_sandwich(kind, source, row, column, target, t_row, t_column):
+    _sandwich(kind, source, 4, row, column, target, 3, t_row, t_column)
 
 
 @jit
-def run_scattered(source, step, target, places, row):
-    _scattered(source, 5, step, target, 4, places, 2, row)
+def run_into_lanes(source, places, count, target):
+    into_lanes(source, 5, places, count, target, 2)
 
 
-def test_gathered_and_scattered():
-    m, places = np.array(MATRIX), np.arange(LANES + 2) * 29
-    source, target = numbers(700), np.zeros(40 * LANES, np.float32)
-    run_gathered(source, places, 11, target, LANES + 1)
+@jit
+def run_out_of_lanes(source, target, places, count, start, floor):
+    out_of_lanes(source, 3, target, 4, places, count, start, 1, floor)
+
+
+@jit
+def run_multiply_rows(vectors, a, a_places, b, b_places, b_step, depth, c, c_row):
+    multiply_rows(vectors, a, 3, a_places, b, 5, b_places, b_step, depth, c, 2, c_row)
+
+
+@pytest.mark.parametrize("kind, matrix", list(enumerate([np.array(MATRIX), np.array(MATRIX[:1])])))
+def test_sandwich(kind, matrix):
+    size, inner, source = *matrix.shape, numbers(4000)
+    row, column, target = inner * LANES + 5, -(LANES + 1), np.full(4000, 7.0, np.float32)
+    run_sandwich(kind, source[200:], row, column, target, size * LANES + 9, LANES + 2)
+    places = np.add.outer(np.arange(inner) * row, np.arange(inner) * column)[..., None] + 204 + np.arange(LANES)
+    want = np.full(4000, 7.0)
+    t_places = np.add.outer(np.arange(size) * (size * LANES + 9), np.arange(size) * (LANES + 2))[..., None] + 3 + np.arange(LANES)
+    want[t_places] = np.einsum("ik,klv,jl->ijv", matrix, source[places], matrix)
+    np.testing.assert_allclose(target, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, LANES // 2 + 1, LANES])
+def test_into_lanes_and_out_again(count):
+    source, places = numbers(2000), np.random.default_rng(0).permutation(LANES) * (LANES + 1)
+    band = np.full(LANES * LANES + 9, 7.0, np.float32)
+    run_into_lanes(source, places, count, band)
+    want = np.full_like(band, 7.0)
     for lane in range(LANES):
-        x = np.array([source[4 + places[2 + lane] + 11 * i :][:3] for i in range(3)])
-        got = np.array([[target[3 + (4 * i + j) * (LANES + 1) + lane] for j in range(4)] for i in range(4)])
-        np.testing.assert_allclose(got, m @ x @ m.T, atol=1e-5)
-    vectors, target = numbers(300 + 9 * LANES), np.zeros(1000, np.float32)
-    want = target.copy()
-    run_scattered(vectors, LANES + 1, target, places, 6)
-    for lane in range(LANES):
-        x = np.array([[vectors[5 + (3 * i + j) * (LANES + 1) + lane] for j in range(3)] for i in range(3)])
-        for i, row in enumerate(m @ x @ m.T):
-            want[4 + places[2 + lane] + 6 * i :][:4] = row
-    np.testing.assert_allclose(target, want, atol=1e-5)
+        for i in range(count):
+            want[2 + i * LANES + lane] = source[5 + places[lane] + i]
+    assert np.array_equal(band, want)
+    vectors, start = numbers(LANES * LANES + 3), np.arange(LANES + 1, dtype=np.float32) / 9 - 1
+    for floor in (False, True):
+        target, want = np.full((2, 2000), 7.0, np.float32)
+        run_out_of_lanes(vectors, target, places, count, start, floor)
+        for lane in range(LANES):
+            for i in range(count):
+                total = vectors[3 + i * LANES + lane] + start[1 + lane]
+                want[4 + places[lane] + i] = max(total, np.float32(0)) if floor else total
+        assert np.array_equal(target, want)
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+def test_multiply_rows(vectors):
+    rows, depth = 2 * ROWS if vectors == 1 else ROWS, 7
+    a, b = (numbers(3000, seed=seed) for seed in range(2))
+    a_places, b_places = np.random.default_rng(0).permutation(50)[:depth], np.random.default_rng(0).permutation(50)[:depth] * 9
+    c, want, c_row = np.full(3000, 7.0, np.float32), np.full(3000, 7.0), vectors * LANES + 3
+    run_multiply_rows(vectors, a, a_places, b, b_places, LANES + 1, depth, c, c_row)
+    for r in range(rows):
+        for v in range(vectors):
+            for lane in range(LANES):
+                want[2 + r * c_row + v * LANES + lane] = sum(
+                    float(a[3 + a_places[k] + r * LANES]) * b[5 + b_places[k] + v * (LANES + 1) + lane] for k in range(depth))
+    np.testing.assert_allclose(c, want, atol=1e-4)
 
 
 @jit
