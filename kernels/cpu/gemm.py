@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import BYTES
-from minidl.kernels.cpu.moves import move, transposed
+from minidl.kernels.cpu.moves import into_lanes, move
 from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply
 
 DEPTH = 512
@@ -51,13 +51,8 @@ def pack(start, stop, source, base, lane, step, count, depth, packed, at, apart)
 def pack_strip(source, base, places, first, depth, packed, at):
     """A strip whose lane l is ``depth`` numbers from ``base + places[first + l]`` on."""
     lanes = BYTES // source.itemsize
-    slot = min(8, lanes)
-    whole = depth // slot * slot
-    for k in range(0, whole, slot):
-        transposed(source, base + k, places, first, packed, at + k * lanes, lanes)
-    for k in range(whole, depth):
-        for i in range(lanes):
-            packed[at + k * lanes + i] = source[base + k + places[first + i]]
+    for k in range(0, depth, lanes):
+        into_lanes(source, base + k, places, first, min(lanes, depth - k), packed, at + k * lanes)
 
 
 @jit

@@ -2,8 +2,7 @@
 
 - ``move`` and ``pick`` copy short rows; what a whole vector does not fill is moved by a masked one.
 - ``largest_of_squares`` finds the maxima of 2 x 2 windows.
-- ``transposed`` brings numbers that follow each other in memory into one lane of several vectors.
-- ``into_lanes`` and ``out_of_lanes`` do that for a whole vector of numbers and back.
+- ``into_lanes`` brings numbers that follow each other in memory into one lane of several vectors, ``out_of_lanes`` back.
 - ``sandwich`` makes Y = M X Mᵀ for small matrices X, one in each lane of the vectors, which is what Winograd's convolution is
   made of.
 
@@ -31,8 +30,6 @@ from minidl.kernels.cpu.instructions import (
     store_masked,
     store_vector,
 )
-
-SLOT = 8  # numbers read at once when vectors are gathered
 
 
 @intrinsic
@@ -179,66 +176,46 @@ def largest_of_squares(source, s_at, row, values, v_at, winners, w_at, place, co
 
 
 @intrinsic
-def transposed(typing, source, base, places, first, target, at, step):
-    """Numbers that follow each other in each lane -> vectors of the lanes' first, second ... numbers; eight at a time, or as many
-    as there are lanes if that is less.
-
-    Lane l is read from ``base + places[first + l]`` on; the vectors go to ``at``, ``at + step``, ... of the target.
-    """
-    signature = types.void(source, types.intp, places, types.intp, target, types.intp, types.intp)
-
-    def code(context, builder, signature, args):
-        source, target = (pointer_to(context, builder, signature, args, index) for index in (0, 4))
-        count = lanes_of(source)
-        lanes = _lanes(context, builder, signature, args, source, count=count)
-        slots = [load_vector(builder, lane, min(SLOT, count)) for lane in lanes]
-        for i, vector in enumerate(_transpose(builder, slots)):
-            store_vector(builder, vector, builder.gep(target, [builder.mul(args[6], WORD(i))]))
-        return context.get_dummy_value()
-
-    return signature, code
-
-
-@intrinsic
-def into_lanes(typing, source, base, places, count, target, at):
+def into_lanes(typing, source, base, places, first, count, target, at):
     """Numbers that follow each other in each lane -> vectors of the lanes' first, second ... numbers, one behind the other.
 
-    Lane l is read from ``base + places[l]`` on: ``count`` numbers, at most as many as there are lanes. float32.
+    Lane l is read from ``base + places[first + l]`` on: ``count`` numbers, at most as many as there are lanes.
     """
-    signature = types.void(source, types.intp, places, types.intp, target, types.intp)
+    signature = types.void(source, types.intp, places, types.intp, types.intp, target, types.intp)
 
     def code(context, builder, signature, args):
-        source, target = (pointer_to(context, builder, signature, args, index) for index in (0, 4))
-        vector = ir.VectorType(source.type.pointee, LANES)
-        mask = first_lanes(builder, args[3], vector)
-        lanes = _lanes(context, builder, signature, (*args[:3], WORD(0), *args[3:]), source)
+        source, target = (pointer_to(context, builder, signature, args, index) for index in (0, 5))
+        vector = ir.VectorType(source.type.pointee, lanes_of(source))
+        mask = first_lanes(builder, args[4], vector)
+        lanes = _lanes(context, builder, signature, args, source, 2)
         rows = _exchanges(builder, [load_masked(builder, lane, vector, mask) for lane in lanes])
         for i, row in enumerate(rows):
-            with builder.if_then(builder.icmp_signed("<", WORD(i), args[3])):
-                store_vector(builder, row, builder.gep(target, [WORD(i * LANES)]))
+            with builder.if_then(builder.icmp_signed("<", WORD(i), args[4])):
+                store_vector(builder, row, builder.gep(target, [WORD(i * vector.count)]))
         return context.get_dummy_value()
 
     return signature, code
 
 
 @intrinsic
-def out_of_lanes(typing, source, at, target, base, places, count, start, start_at, floor):
+def out_of_lanes(typing, source, at, target, base, places, first, count, start, start_at, floor):
     """The way back: ``count`` vectors, with the vector at ``start_at`` added and those below 0 as 0 if ``floor``. All ``LANES``
     vectors are read.
     """
-    signature = types.void(source, types.intp, target, types.intp, places, types.intp, start, types.intp, types.boolean)
+    signature = types.void(source, types.intp, target, types.intp, places, types.intp, types.intp, start, types.intp,
+                           types.boolean)
 
     def code(context, builder, signature, args):
-        source, target, start = (pointer_to(context, builder, signature, args, index) for index in (0, 2, 6))
+        source, target, start = (pointer_to(context, builder, signature, args, index) for index in (0, 2, 7))
         vector = ir.VectorType(source.type.pointee, LANES)
         zero, added = ir.Constant(vector, [0.0] * LANES), load_vector(builder, start, LANES)
-        mask, rows = first_lanes(builder, args[5], vector), []
-        floors = fill(builder, mask.type, args[8])
+        mask, rows = first_lanes(builder, args[6], vector), []
+        floors = fill(builder, mask.type, args[9])
         for i in range(LANES):
             value = builder.fadd(load_vector(builder, builder.gep(source, [WORD(i * LANES)]), LANES), added)
             low = builder.and_(builder.fcmp_ordered("<=", value, zero), floors)
             rows.append(builder.select(low, zero, value))
-        lanes = _lanes(context, builder, signature, (*args[:5], WORD(0)), target, 4)
+        lanes = _lanes(context, builder, signature, args, target, 4)
         for lane, row in zip(lanes, _exchanges(builder, rows), strict=True):
             store_masked(builder, row, lane, mask)
         return context.get_dummy_value()
@@ -282,22 +259,10 @@ def _sandwich(builder, matrix, source, row, column, target, t_row, t_column):
             store_vector(builder, element, place(target, i, t_row, j, t_column))
 
 
-def _lanes(context, builder, signature, args, base, index=2, count=LANES):
-    """Where each lane's numbers begin."""
+def _lanes(context, builder, signature, args, base, index):
+    """Where each lane's numbers begin: as many places behind the base as array and place ``index`` tell."""
     places = pointer_to(context, builder, signature, args, index)
-    return [builder.gep(base, [builder.load(builder.gep(places, [WORD(lane)]))]) for lane in range(count)]
-
-
-def _transpose(builder, slots):
-    """One slot of numbers per lane -> vectors of each lane's first, second ... number.
-
-    If there are more lanes than numbers, slots l and l + 8 share a vector. Rounds of exchanges between neighbours, pairs and
-    fours then swap rows and columns.
-    """
-    size = slots[0].type.count
-    if len(slots) == 2 * size:
-        slots = [shuffle(builder, a, b, range(2 * size)) for a, b in zip(slots[:size], slots[size:], strict=True)]
-    return _exchanges(builder, slots)
+    return [builder.gep(base, [builder.load(builder.gep(places, [WORD(lane)]))]) for lane in range(lanes_of(base))]
 
 
 def _exchanges(builder, rows):

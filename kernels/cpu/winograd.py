@@ -18,6 +18,7 @@ largest output: see ``docs/speed.md``. Where it could be much worse, the caller 
 outlier, values of ordinary size would be lost in its rounding error, and NaN or infinity would spread over a tile.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -86,8 +87,11 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
     return gw if _ordinary(seen[:, : strips[0]], x) and _ordinary(seen[:, strips[0] :], gy) else None
 
 
+@functools.lru_cache
 def _plan(r, size, images, threads):
-    """The algorithm with the fewest multiplications; and the number of tiles, which it shares out evenly."""
+    """The algorithm with the fewest multiplications; and the number of tiles. Blocks of tile rows are as high as leaves the
+    busiest thread the fewest tiles, those that only fill a block among them.
+    """
     counts = ((-(-size[0] // m) * -(-size[1] // m) * (m + r - 1) ** 2, kind, m) for kind, m in ALGORITHMS[r])
     _, kind, m = min(counts)
     down, across = -(-size[0] // m), -(-size[1] // m)

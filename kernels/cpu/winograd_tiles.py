@@ -86,7 +86,7 @@ def transform_weights(start, stop, w, flip, plan, u, origin):
         lane_places(group, outputs, along, places)
         for k in range(depth):
             for tap in range(0, taps, LANES):
-                into_lanes(flat, k * across + tap, places, min(LANES, taps - tap), window, tap * LANES)
+                into_lanes(flat, k * across + tap, places, 0, min(LANES, taps - tap), window, tap * LANES)
             weights_to_products(plan.kind, window, first, plan.r * way, way, u, ((group - origin) * depth + k) * LANES,
                                 plan.n * step, step)
 
@@ -116,7 +116,7 @@ def load_band(x, places, pad, extra, top, bottom, plan, band, width):
             if 0 <= h < height:
                 source = (n * x.shape[1] * height + h) * x.shape[3]
                 for j in range(0, length, LANES):
-                    into_lanes(flat, source + j, places, min(LANES, length - j), band, (at + pad[1] + j) * LANES)
+                    into_lanes(flat, source + j, places, 0, min(LANES, length - j), band, (at + pad[1] + j) * LANES)
             else:
                 band[at * LANES : (at + width) * LANES] = 0
             at += width
@@ -212,13 +212,13 @@ def finish(group, groups, m, tall, first, rows, bias, plan, band, y, relu):
             for i in range(min(plan.m, height - line)):
                 at, target = (row * plan.m + i) * width, (n * outputs * height + line + i) * y.shape[3]
                 for j in range(0, y.shape[3], LANES):
-                    out_of_lanes(band, (at + j) * LANES, flat, target + j, places, min(LANES, y.shape[3] - j), bias,
+                    out_of_lanes(band, (at + j) * LANES, flat, target + j, places, 0, min(LANES, y.shape[3] - j), bias,
                                  (group + g) * LANES, relu)
 
 
 @jit
 def groups_at_once(groups):
-    """How many groups of outputs are multiplied together, so that no product is left with a single one where it can be helped."""
+    """How many groups of outputs are multiplied together: three where they divide into threes, or else two."""
     return min(groups, 3 if groups % 3 == 0 else 2)
 
 
@@ -243,7 +243,7 @@ def by_tiles(start, stop, x, pad, u, bias, plan, steps, y, seen, relu):
     channels, total = x.shape[1], x.shape[0] * plan.down
     x_groups, y_groups, elements, tall = -(-x.shape[1] // LANES), -(-y.shape[1] // LANES), plan.n * plan.n, 0
     wide, most = groups_at_once(y_groups), filled(plan.rows * plan.across)
-    v, m = np.zeros(elements * room(most, x_groups), x.dtype), np.empty(elements * room(most, wide), x.dtype)
+    v, m = np.empty(elements * room(most, x_groups), x.dtype), np.empty(elements * room(most, wide), x.dtype)
     band, places = output_band(plan.rows, plan, x), np.empty(0, np.int64)
     for item in range(start, stop):
         first = item * plan.rows
@@ -300,7 +300,8 @@ def finish_taps(m, row, step, o, first, last, plan, gw):
         lane_places(group, channels, taps, places)
         products_to_taps(plan.kind, m, row + (group - first) * LANES, plan.n * step, step, window, 0, plan.r * LANES, LANES)
         for tap in range(0, taps, LANES):
-            out_of_lanes(window, tap * LANES, flat, o * channels * taps + tap, places, min(LANES, taps - tap), NO_BIAS, 0, False)
+            out_of_lanes(window, tap * LANES, flat, o * channels * taps + tap, places, 0, min(LANES, taps - tap),
+                         NO_BIAS, 0, False)
 
 
 @jit

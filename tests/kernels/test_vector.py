@@ -11,7 +11,7 @@ import pytest
 from minidl.kernels.cpu import gemm, instructions
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import BYTES, LANES
-from minidl.kernels.cpu.moves import into_lanes, largest_of_squares, move, out_of_lanes, part, pick, sandwich, transposed
+from minidl.kernels.cpu.moves import into_lanes, largest_of_squares, move, out_of_lanes, part, pick, sandwich
 from minidl.kernels.cpu.vector import DOTS, ROWS, dots, multiply, multiply_ahead, multiply_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,22 +149,6 @@ def test_move_reads_and_writes_no_further():
     run_move(target, array[-8:], LANES, 5, np.float32(0), False)
 
 
-@jit
-def run_transposed(source, places, target, step):
-    transposed(source, 5, places, 1, target, 2, step)
-
-
-@dtypes
-def test_transposed(dtype):
-    lanes = BYTES // np.dtype(dtype).itemsize
-    source, target = numbers(900, dtype), np.zeros(400, dtype)
-    places, slot = np.arange(lanes + 1) * 37 % 500, min(8, lanes)
-    run_transposed(source, places, target, lanes + 3)
-    for i in range(slot):
-        for lane in range(lanes):
-            assert target[2 + i * (lanes + 3) + lane] == source[5 + places[1 + lane] + i]
-
-
 MATRIX = [[1, 0, -1], [2, -0.5, 3], [-1, 1, 0], [0, 0, 1]]
 _sandwich = sandwich(MATRIX, MATRIX[:1])
 
@@ -176,12 +160,12 @@ def run_sandwich(kind, source, row, column, target, t_row, t_column):
 
 @jit
 def run_into_lanes(source, places, count, target):
-    into_lanes(source, 5, places, count, target, 2)
+    into_lanes(source, 5, places, 1, count, target, 2)
 
 
 @jit
 def run_out_of_lanes(source, target, places, count, start, floor):
-    out_of_lanes(source, 3, target, 4, places, count, start, 1, floor)
+    out_of_lanes(source, 3, target, 4, places, 1, count, start, 1, floor)
 
 
 @jit
@@ -201,25 +185,33 @@ def test_sandwich(kind, matrix):
     np.testing.assert_allclose(target, want, atol=1e-4)
 
 
-@pytest.mark.parametrize("count", [1, LANES // 2 + 1, LANES])
-def test_into_lanes_and_out_again(count):
-    source, places = numbers(2000), np.random.default_rng(0).permutation(LANES) * (LANES + 1)
-    band = np.full(LANES * LANES + 9, 7.0, np.float32)
+@dtypes
+@pytest.mark.parametrize("count", ["one", "some", "all"])
+def test_into_lanes(count, dtype):
+    lanes = BYTES // np.dtype(dtype).itemsize
+    count = {"one": 1, "some": lanes // 2 + 1, "all": lanes}[count]
+    source, places = numbers(2000, dtype), np.random.default_rng(0).permutation(lanes + 1) * (lanes + 1)
+    band = np.full(lanes * lanes + 9, 7, dtype)
     run_into_lanes(source, places, count, band)
-    want = np.full_like(band, 7.0)
+    want = np.full_like(band, 7)
+    for lane in range(lanes):
+        for i in range(count):
+            want[2 + i * lanes + lane] = source[5 + places[1 + lane] + i]
+    assert np.array_equal(band, want)
+
+
+@pytest.mark.parametrize("count", [1, LANES // 2 + 1, LANES])
+@pytest.mark.parametrize("floor", [False, True])
+def test_out_of_lanes(count, floor):
+    vectors, start = numbers(LANES * LANES + 3), np.arange(LANES + 1, dtype=np.float32) / 9 - 1
+    places = np.random.default_rng(0).permutation(LANES + 1) * (LANES + 1)
+    target, want = np.full((2, 2000), 7.0, np.float32)
+    run_out_of_lanes(vectors, target, places, count, start, floor)
     for lane in range(LANES):
         for i in range(count):
-            want[2 + i * LANES + lane] = source[5 + places[lane] + i]
-    assert np.array_equal(band, want)
-    vectors, start = numbers(LANES * LANES + 3), np.arange(LANES + 1, dtype=np.float32) / 9 - 1
-    for floor in (False, True):
-        target, want = np.full((2, 2000), 7.0, np.float32)
-        run_out_of_lanes(vectors, target, places, count, start, floor)
-        for lane in range(LANES):
-            for i in range(count):
-                total = vectors[3 + i * LANES + lane] + start[1 + lane]
-                want[4 + places[lane] + i] = max(total, np.float32(0)) if floor else total
-        assert np.array_equal(target, want)
+            total = vectors[3 + i * LANES + lane] + start[1 + lane]
+            want[4 + places[1 + lane] + i] = max(total, np.float32(0)) if floor else total
+    assert np.array_equal(target, want)
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3])
