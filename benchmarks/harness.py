@@ -73,11 +73,16 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",))
     report = _report(name, description, found, options)
     _print(report)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{name}{_suffix(options.threads)}.json"
     if len(found) < len(cases) and path.exists():
         report = _joined(json.loads(path.read_text()), report)
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written to {path.relative_to(ROOT)}")
+
+
+def _suffix(threads: int) -> str:
+    """Figures with fewer threads than the machine has lie in a file of their own."""
+    return "" if threads == os.cpu_count() else f"_threads_{threads}"
 
 
 def _work(module: str, threads: int, framework: str, *case: str) -> None:
