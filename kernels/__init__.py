@@ -4,7 +4,7 @@ A kernel takes plain arrays and returns plain arrays. Three rooms hold kernels u
 
 - ``portable``: readable array code that NumPy and CuPy share. Its docstrings are the contract.
 - ``cpu``: the same, compiled with Numba, blocked and threaded, for float32 and float64.
-- ``cuda``: the same as CUDA C++, for CuPy arrays.
+- ``cuda``: the same as CUDA C++, for CuPy arrays; for study and tests it takes NumPy arrays too.
 
 A room is a package with a table ``KERNELS`` from kernel name to the module that holds it; modules are imported when one of
 their kernels is first used, so that ``import minidl`` never loads Numba.
@@ -81,7 +81,8 @@ def kernel(name: str, array: Any) -> Callable:
 
 
 def _choose(name: str, array: Any, forced: str | None) -> tuple[Callable, Choice]:
-    compiled = "cpu" if isinstance(array, np.ndarray) else "cuda"
+    on_host = isinstance(array, np.ndarray)
+    compiled = "cpu" if on_host and forced != "cuda" else "cuda"
     if forced is not None and forced != compiled:
         reason = f"use_backend({forced!r})"
     elif array.dtype not in COMPILED_DTYPES:
@@ -89,7 +90,8 @@ def _choose(name: str, array: Any, forced: str | None) -> tuple[Callable, Choice
     else:
         function, reason = _load(compiled, name)
         if function is not None:
-            return function, Choice(name, compiled, f"{type(array).__module__} array, {array.dtype}")
+            where = ", compiled for the CPU" if on_host and compiled == "cuda" else ""
+            return function, Choice(name, compiled, f"{type(array).__module__} array, {array.dtype}{where}")
     function, why = _load("portable", name)
     if function is None:
         raise KeyError(f"no kernel named {name!r}: {why}")
@@ -143,7 +145,8 @@ class _Use:
 
 
 class use_backend(_Use):
-    """Take every kernel from one room: ``"portable"`` for study, ``None`` for the default choice by array type.
+    """Take every kernel from one room: ``"portable"`` for study, ``None`` for the default choice by array type. Without a GPU,
+    ``"cuda"`` runs the CUDA kernels on the CPU, slowly: see docs/cuda.md.
 
     Acts at once, and ends with the ``with`` block if used as one; as a decorator it acts during each call.
 

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import dropout as cpu
+from minidl.kernels.cuda import dropout as cuda
 from minidl.kernels.portable import dropout as portable
 from minidl.kernels.portable.philox import philox
+from tests.kernels.cuda import on_host
 
 KEY = np.array([1, 2], np.uint32)
 COUNTER = np.array([0xFFFFFFFF, 0, 3, 4], np.uint32)
 
 
-@pytest.fixture(params=[cpu, portable], ids=["cpu", "portable"])
+@pytest.fixture(params=[cpu, portable, pytest.param(cuda, marks=on_host)], ids=["cpu", "portable", "cuda"])
 def room(request):
     return request.param
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from minidl.kernels import kernel, use_backend
+from tests.kernels.cuda import on_host
 
 STEPS = 3
+BACKENDS = ["portable", None, pytest.param("cuda", marks=on_host)]
 
 
 def grid(**options):
@@ -128,7 +130,7 @@ def inputs(shape, dtype, seed=0):
     return p, gs
 
 
-@pytest.mark.parametrize("backend", ["portable", None])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-12), (np.float32, 1e-5)])
 def test_every_combination_of_options(backend, dtype, rtol):
     shape = (19,)  # a whole vector register and a rest
@@ -146,7 +148,7 @@ def test_every_combination_of_options(backend, dtype, rtol):
         assert all(np.array_equal(g, kept) for g, kept in zip(gs, gs_before, strict=True))
 
 
-@pytest.mark.parametrize("backend", ["portable", None])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("run, options", RULES)
 def test_layouts(run, options, backend):
     """Strided, transposed and one-element parameters, and strided gradients, as for contiguous ones."""
@@ -174,7 +176,7 @@ def test_large_parameters_on_all_threads(run, options):
     assert np.allclose(p, portable, rtol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["portable", None])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("run, options", RULES)
 def test_nan_spreads_to_its_own_element_and_state(run, options, backend):
     p, gs = inputs((5,), np.float64)
@@ -185,7 +187,7 @@ def test_nan_spreads_to_its_own_element_and_state(run, options, backend):
         assert np.isnan(array).tolist() == [False, False, True, False, False]
 
 
-@pytest.mark.parametrize("backend", ["portable", None])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("run, options", RULES)
 def test_empty(run, options, backend):
     with use_backend(backend):

@@ -5,7 +5,9 @@ import pytest
 
 from minidl.kernels.cpu import philox as cpu
 from minidl.kernels.cpu.threads import get_num_threads, set_num_threads
+from minidl.kernels.cuda import philox as cuda
 from minidl.kernels.portable import philox as portable
+from tests.kernels.cuda import on_host
 
 # counter, key, result for "philox4x32 10" in tests/kat_vectors of Random123 (D. E. Shaw Research, version 1.14)
 KNOWN = [
@@ -18,7 +20,7 @@ KEY = np.array([0xA4093822, 0x299F31D0], np.uint32)
 COUNTER = np.array([0xFFFFFFF0, 7, 3, 4], np.uint32)  # the lower word overflows within the first pieces
 
 
-@pytest.fixture(params=[cpu, portable], ids=["cpu", "portable"])
+@pytest.fixture(params=[cpu, portable, pytest.param(cuda, marks=on_host)], ids=["cpu", "portable", "cuda"])
 def room(request):
     return request.param
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from minidl.kernels import kernel, use_backend
 from minidl.kernels.shapes import adaptive_windows, pool_divisors, pool_output, pool_windows
+from tests.kernels.cuda import on_host
 
-BACKENDS = ["portable", None]
+BACKENDS = ["portable", None, pytest.param("cuda", marks=on_host)]
 
 
 def naive_max(x, kernel_size, stride, padding, dilation, out):

@@ -8,14 +8,19 @@ import pytest
 
 from minidl.kernels.cpu import cross_entropy as cpu_ce
 from minidl.kernels.cpu import softmax as cpu
+from minidl.kernels.cuda import cross_entropy as cuda_ce
+from minidl.kernels.cuda import softmax as cuda
 from minidl.kernels.portable import cross_entropy as portable_ce
 from minidl.kernels.portable import softmax as portable
+from tests.kernels.cuda import with_cuda
 
 TOLERANCE = {np.float16: 2e-3, np.float32: 2e-6, np.float64: 1e-14}
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 CE_ROOMS = [(cpu_ce if room is cpu else portable_ce, dtype) for room, dtype in ROOMS]
 NAMES = [f"{room.__name__.split('.')[2]}-{dtype.__name__}" for room, dtype in ROOMS]
 NAN, INF = math.nan, math.inf
+by_room = pytest.mark.parametrize("room, dtype", with_cuda(ROOMS, cuda), ids=[*NAMES, "cuda-float32", "cuda-float64"])
+by_ce_room = pytest.mark.parametrize("room, dtype", with_cuda(CE_ROOMS, cuda_ce), ids=[*NAMES, "cuda-float32", "cuda-float64"])
 
 
 def naive_softmax(row):
@@ -47,7 +52,7 @@ SHAPES = [((5,), 0), ((4, 1), 1), ((3, 5), 1), ((3, 5), 0), ((2, 3, 4, 5), 1), (
 
 @pytest.mark.parametrize("strided", [False, True])
 @pytest.mark.parametrize("shape, axis", SHAPES)
-@pytest.mark.parametrize("room, dtype", ROOMS, ids=NAMES)
+@by_room
 def test_softmax(room, dtype, shape, axis, strided):
     x, gy = numbers(shape, dtype, strided=strided), numbers(shape, dtype, seed=1, strided=strided)
     before, tolerance = x.copy(), TOLERANCE[dtype]
@@ -71,7 +76,7 @@ def test_softmax(room, dtype, shape, axis, strided):
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("room, dtype", ROOMS, ids=NAMES)
+@by_room
 def test_softmax_of_extremes(room, dtype):
     big = 1e4
     x = np.array([[big, 0, -big], [0, 0, -INF], [2, 2, 2]], dtype)
@@ -82,7 +87,7 @@ def test_softmax_of_extremes(room, dtype):
 
 
 @pytest.mark.parametrize("function", ["softmax", "log_softmax"])
-@pytest.mark.parametrize("room, dtype", ROOMS, ids=NAMES)
+@by_room
 def test_nan_fills_its_row_only(room, dtype, function):
     """Wherever the NaN stands: also where a comparison of maxima would pass over it."""
     for size, place in itertools.product((5, 13), range(5)):
@@ -95,7 +100,7 @@ def test_nan_fills_its_row_only(room, dtype, function):
 
 
 @pytest.mark.parametrize("shape, axis", [((0, 3), 1), ((3, 0), 1), ((3, 0), 0)])
-@pytest.mark.parametrize("room, dtype", ROOMS, ids=NAMES)
+@by_room
 def test_softmax_of_nothing(room, dtype, shape, axis):
     x = np.zeros(shape, dtype)
     ys = room.softmax(x, axis), room.log_softmax(x, axis)
@@ -123,7 +128,7 @@ def naive_grad(x, t, w, ignore_index, s):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("rows, classes, ignored", [(1, 3, -1), (7, 4, 2), (64, 10, -100), (5, 1, -100), (3, 2500, 0)])
-@pytest.mark.parametrize("room, dtype", CE_ROOMS, ids=NAMES)
+@by_ce_room
 def test_cross_entropy(room, dtype, rows, classes, ignored, smoothing, weighted):
     random = np.random.default_rng(0)
     x, gy = numbers((rows, classes), dtype, strided=weighted), numbers((rows,), dtype, seed=1)
@@ -144,7 +149,7 @@ def test_cross_entropy(room, dtype, rows, classes, ignored, smoothing, weighted)
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("room, dtype", CE_ROOMS, ids=NAMES)
+@by_ce_room
 def test_cross_entropy_of_extremes(room, dtype):
     x = np.array([[1e4, 0, -1e4], [1e4, 0, -1e4], [0, -INF, 0], [NAN, 0, 0], [NAN, 0, 0]], dtype)
     target = np.array([0, 2, 0, 1, -100])
@@ -155,7 +160,7 @@ def test_cross_entropy_of_extremes(room, dtype):
     assert np.isnan(gx[3]).all()
 
 
-@pytest.mark.parametrize("room, dtype", CE_ROOMS, ids=NAMES)
+@by_ce_room
 def test_cross_entropy_of_no_rows(room, dtype):
     x, target = np.zeros((0, 3), dtype), np.zeros(0, np.int64)
     loss, log_total = room.cross_entropy(x, target, None, -100, 0.1)

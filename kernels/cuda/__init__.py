@@ -1,0 +1,17 @@
+"""Kernels in CUDA C++, one file *.cu for each family, beside the Python functions that launch them.
+
+CuPy arrays are computed on the GPU. NumPy arrays are taken too, under ``use_backend("cuda")``: the same source is then compiled
+as C++ for the host, where a test or a debugger can follow it thread by thread (docs/cuda.md).
+"""
+
+KERNELS = {
+    "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "mean_windows": "pool",
+    "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
+    "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
+    "dropout_mask": "dropout", "apply_mask": "dropout",
+    "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",
+    "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
+    "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
+    "add": "activation", "add_relu": "activation",
+    "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
+}

@@ -1,0 +1,120 @@
+// What CUDA C++ adds to C++, for a host without a GPU: its keywords, and a machine that runs one block after the other, each
+// thread as a fiber that goes on until it ends or waits for others. Included before a *.cu file by host.py.
+#pragma once
+#include <math.h>
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <type_traits>
+#include <vector>
+
+#define __global__ __attribute__((unused))
+#define __device__ __attribute__((unused))
+#define __forceinline__ inline
+#define __launch_bounds__(threads)
+#define __shared__ static  // blocks run in turn, so one copy is enough
+#define __restrict__ __restrict
+
+struct dim3 { unsigned x; };
+static dim3 gridDim, blockDim, blockIdx, threadIdx;
+constexpr int warpSize = 32;
+
+template <class N> std::enable_if_t<std::is_integral_v<N>, N> max(N a, N b) { return a > b ? a : b; }
+template <class N> std::enable_if_t<std::is_integral_v<N>, N> min(N a, N b) { return a < b ? a : b; }
+
+namespace host {
+
+enum Waits { NOTHING, WARP, BLOCK, ENDED };
+
+struct Fiber {
+    ucontext_t context;
+    Waits waits;
+    uint64_t given;  // what it shows the others of its warp
+};
+
+static std::vector<Fiber> fibers;
+static std::vector<char> stacks;
+static ucontext_t scheduler;
+static const std::function<void()> *body;
+constexpr size_t STACK = 64 << 10;
+
+inline Fiber &current() { return fibers[threadIdx.x]; }
+
+inline void wait(Waits what) {
+    current().waits = what;
+    swapcontext(&current().context, &scheduler);
+}
+
+inline void enter() {
+    (*body)();
+    wait(ENDED);
+}
+
+// Lets threads [from, to) go on if all of them that have not ended wait for each other.
+inline bool release(int from, int to, Waits what) {
+    bool any = false;
+    for (int t = from; t < to; t++) {
+        if (fibers[t].waits != what && fibers[t].waits != ENDED) return false;
+        any |= fibers[t].waits == what;
+    }
+    for (int t = from; t < to; t++)
+        if (fibers[t].waits == what) fibers[t].waits = NOTHING;
+    return any;
+}
+
+// One block, until all threads have ended; false if they wait for ever.
+inline bool run_fibers(int threads) {
+    fibers.resize(threads);
+    stacks.resize(threads * STACK);
+    for (int t = 0; t < threads; t++) {
+        getcontext(&fibers[t].context);
+        fibers[t].context.uc_stack.ss_sp = &stacks[t * STACK];
+        fibers[t].context.uc_stack.ss_size = STACK;
+        fibers[t].waits = NOTHING;
+        makecontext(&fibers[t].context, enter, 0);
+    }
+    for (;;) {
+        bool all_ended = true, released = false;
+        for (int t = 0; t < threads; t++) {
+            threadIdx.x = t;
+            if (fibers[t].waits == NOTHING) swapcontext(&scheduler, &fibers[t].context);
+            all_ended &= fibers[t].waits == ENDED;
+        }
+        if (all_ended) return true;
+        for (int t = 0; t < threads; t += warpSize) released |= release(t, min(t + warpSize, threads), WARP);
+        released |= release(0, threads, BLOCK);
+        if (!released) return false;
+    }
+}
+
+inline int run(long long blocks, int threads, const std::function<void()> &kernel) {
+    gridDim.x = blocks, blockDim.x = threads, body = &kernel;
+    for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
+        if (BARRIERS) {
+            if (!run_fibers(threads)) return 1;
+            continue;
+        }
+        for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) kernel();
+    }
+    return 0;
+}
+
+// The value that thread ``lane`` of the caller's warp gives.
+template <class N> N exchange(N value, int lane) {
+    static_assert(sizeof(N) <= sizeof(uint64_t));
+    std::memcpy(&current().given, &value, sizeof(N));
+    wait(WARP);
+    std::memcpy(&value, &fibers[threadIdx.x / warpSize * warpSize + lane].given, sizeof(N));
+    wait(WARP);  // until all have looked
+    return value;
+}
+
+}  // namespace host
+
+inline void __syncthreads() { host::wait(host::BLOCK); }
+inline void __syncwarp(unsigned = ~0u) { host::wait(host::WARP); }
+template <class N> N __shfl_xor_sync(unsigned, N value, int mask) {
+    return host::exchange(value, (threadIdx.x % warpSize) ^ mask);
+}

@@ -1,0 +1,73 @@
+"""From arrays to a kernel that runs on them.
+
+A file *.cu is compiled once for each dtype of its numbers, which it calls ``real``. Its kernels take pointers to contiguous
+arrays and plain numbers: Python's int is passed as ``int``, float as ``double``, bool as ``bool``, None as a null pointer. How
+many items there are is the first parameter, ``long long items``; thread i takes care of item i.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from minidl.kernels import namespace
+
+THREADS = 256  # in a block
+C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+STANDARD = "-std=c++17"
+
+
+def ready(*arrays):
+    """The arrays as kernels want them: contiguous, aligned; None stays None."""
+    found = tuple(array if array is None else _ready(array) for array in arrays)
+    return found if len(found) > 1 else found[0]
+
+
+def _ready(array):
+    if isinstance(array, np.ndarray):
+        return np.require(array, requirements=("C", "A"))
+    return namespace(array).ascontiguousarray(array)
+
+
+def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1) -> None:
+    """Run kernel ``name`` ("file.function") with ``per_item`` threads for each item. ``dtype``: what the file calls ``real``."""
+    if not items:
+        return
+    file, _, function = name.partition(".")
+    blocks = -(-items * per_item // THREADS)
+    args = [np.int64(items), *map(_plain, args)]
+    if isinstance(next(arg for arg in args if not isinstance(arg, np.generic)), np.ndarray):
+        from minidl.kernels.cuda import host
+
+        host.run(file, function, np.dtype(dtype), blocks, THREADS, args)
+    else:
+        _module(file, np.dtype(dtype)).get_function(function)((blocks,), (THREADS,), tuple(args))
+
+
+def source(file: str) -> Path:
+    """The path of ``file``.cu."""
+    return Path(__file__).with_name(f"{file}.cu")
+
+
+def options(dtype) -> tuple[str, ...]:
+    """For the compiler, where numbers are of ``dtype``."""
+    return STANDARD, f"-Dreal={C_TYPES[dtype]}"
+
+
+def _plain(arg):
+    """A number as the C type that stands for it."""
+    if arg is None:
+        return np.uint64(0)
+    if isinstance(arg, (bool, np.bool_)):
+        return np.bool_(arg)
+    if isinstance(arg, int):
+        return np.int32(arg)  # OverflowError if it is too large
+    return np.float64(arg) if type(arg) is float else arg
+
+
+@functools.cache
+def _module(file, dtype):
+    """The file, compiled for the GPU; CuPy keeps the result on disk."""
+    import cupy
+
+    return cupy.RawModule(code=source(file).read_text(), options=options(dtype), backend="nvrtc")

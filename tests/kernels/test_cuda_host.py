@@ -1,0 +1,107 @@
+"""The machine that runs CUDA kernels without a GPU: threads, barriers, exchanges, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from minidl.kernels import explain, kernel, use_backend
+from minidl.kernels.cuda import host
+from minidl.kernels.cuda.launch import THREADS, launch
+from tests.kernels.cuda import on_host
+
+pytestmark = on_host
+
+KERNELS = """
+// Sums of blocks, by halves, through shared memory.
+extern "C" __global__ void sum(long long items, const real *x, real *sums) {
+    __shared__ real part[256];
+    long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    part[threadIdx.x] = i < items ? x[i] : 0;
+    __syncthreads();
+    for (int half = 128; half; half /= 2) {
+        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) sums[blockIdx.x] = part[0];
+}
+
+// Each thread takes the number of another one in its warp; those of the last block that have none have left.
+extern "C" __global__ void swap(long long items, const real *x, real *y, int distance) {
+    long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= items) return;
+    y[i] = __shfl_xor_sync(0xffffffff, x[i], distance);
+}
+
+extern "C" __global__ void stuck(long long items, real *x) {
+    if (threadIdx.x % 2)
+        __syncthreads();
+    else
+        __shfl_xor_sync(0xffffffff, 1, 1);
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def kernels(tmp_path, monkeypatch):
+    path = tmp_path / "made_up.cu"
+    path.write_text(KERNELS)
+    monkeypatch.setattr(host, "source", lambda file: path)
+    host._compiled.cache_clear()
+    yield path
+    host._compiled.cache_clear()
+
+
+def test_threads_share_memory_between_barriers():
+    x = np.arange(3 * THREADS + 5, dtype=np.float32)
+    sums = np.zeros(4, np.float32)
+    launch("made_up.sum", x.size, x, sums)
+    assert sums.tolist() == [x[i * THREADS : (i + 1) * THREADS].sum() for i in range(4)]
+
+
+@pytest.mark.parametrize("distance", [1, 2, 16])
+def test_threads_of_a_warp_exchange_numbers(distance):
+    x = np.arange(320, dtype=np.float64)
+    y = np.zeros_like(x)
+    launch("made_up.swap", x.size, x, y, distance, dtype=np.float64)
+    assert y.tolist() == [i ^ distance for i in range(320)]
+
+
+def test_a_barrier_that_some_threads_never_reach():
+    with pytest.raises(RuntimeError, match="barrier that others never reach"):
+        launch("made_up.stuck", 64, np.zeros(64, np.float32))
+
+
+@pytest.mark.parametrize("args, message", [
+    ((np.zeros(4), np.zeros(4, np.float32)), "x is an array of float32, got an array of float64"),
+    ((np.zeros(4, np.float32), 3), "sums is an array of float32, got int32 3"),
+    ((np.zeros(4, np.float32),), "takes 3 arguments, got 2"),
+])
+def test_arguments_of_another_type(args, message):
+    with pytest.raises(TypeError, match=message):
+        launch("made_up.sum", 4, *args)
+
+
+def test_an_int_that_does_not_fit():
+    with pytest.raises(OverflowError):
+        launch("made_up.swap", 4, np.zeros(4, np.float32), np.zeros(4, np.float32), 1 << 40)
+
+
+def test_errors_of_the_compiler_name_the_line_of_the_kernel(kernels):
+    kernels.write_text(KERNELS.replace("return;", "returns;"))
+    with pytest.raises(RuntimeError, match="made_up.cu:18"):
+        launch("made_up.sum", 4, np.zeros(4, np.float32), np.zeros(4, np.float32))
+
+
+def test_without_a_compiler(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ImportError, match="install g\\+\\+"):
+        launch("made_up.sum", 4, np.zeros(4, np.float32), np.zeros(4, np.float32))
+
+
+def test_explain_says_where_it_ran(monkeypatch):
+    monkeypatch.undo()
+    x = np.array([-1, 2], np.float32)
+    with use_backend("cuda"):
+        choices = explain(lambda: kernel("relu", x)(x))
+        assert str(choices[0]) == "relu: cuda (numpy array, float32, compiled for the CPU)"
+        assert kernel("matmul", x).__module__.endswith("portable.matmul")  # cuBLAS's on a GPU
+    assert kernel("relu", x).__module__.endswith("cpu.activation")
