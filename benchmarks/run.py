@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-ALL = ["steps", "conv_layers", "growth", "curves", "errors", "hand_off", "import_order", "op_overhead", "lenet_step", "mnist_epoch", "cold_start", "recording"]
+ALL = ["steps", "conv_layers", "growth", "curves", "errors", "hand_off", "import_order", "op_overhead", "lenet_step",
+       "mnist_epoch", "cold_start", "recording"]
 
 
 def run(names: list[str]) -> None:

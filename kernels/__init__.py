@@ -6,8 +6,8 @@ A kernel takes plain arrays and returns plain arrays. Three rooms hold kernels u
 - ``cpu``: the same, compiled with Numba, blocked and threaded, for float32 and float64.
 - ``cuda``: the same as CUDA C++, for CuPy arrays; for study and tests it takes NumPy arrays too.
 
-A room is a package with a table ``KERNELS`` from kernel name to the module that holds it; modules are imported when one of
-their kernels is first used, so that ``import minidl`` never loads Numba.
+A room is a package with a table ``KERNELS`` from kernel name to the module that holds it, and ``DTYPES``, the names of the dtypes
+that they take; modules are imported when one of their kernels is first used, so that ``import minidl`` never loads Numba.
 
 >>> import numpy as np
 >>> from minidl.kernels.shapes import ConvGeometry
@@ -30,7 +30,6 @@ import numpy as np
 
 BACKENDS = ("portable", "cpu", "cuda")
 ALGORITHMS = ("direct", "pointwise", "winograd")
-COMPILED_DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.uint32)))  # uint32: the keys of random numbers
 
 
 class Choice(NamedTuple):
@@ -85,23 +84,23 @@ def _choose(name: str, array: Any, forced: str | None) -> tuple[Callable, Choice
     compiled = "cpu" if on_host and forced != "cuda" else "cuda"
     if forced is not None and forced != compiled:
         reason = f"use_backend({forced!r})"
-    elif array.dtype not in COMPILED_DTYPES:
-        reason = f"{compiled} has no kernels for {array.dtype}"
     else:
-        function, reason = _load(compiled, name)
+        function, reason = _load(compiled, name, array.dtype)
         if function is not None:
             where = ", compiled for the CPU" if on_host and compiled == "cuda" else ""
             return function, Choice(name, compiled, f"{type(array).__module__} array, {array.dtype}{where}")
-    function, why = _load("portable", name)
+    function, why = _load("portable", name, array.dtype)
     if function is None:
         raise KeyError(f"no kernel named {name!r}: {why}")
     return function, Choice(name, "portable", reason)
 
 
-def _load(backend: str, name: str) -> tuple[Callable | None, str]:
+def _load(backend: str, name: str, dtype) -> tuple[Callable | None, str]:
     """The function, or None and the reason why this room cannot supply it."""
     try:
         room = importlib.import_module(f"{__name__}.{backend}")
+        if room.DTYPES is not None and dtype.name not in room.DTYPES:
+            return None, f"{backend} has no kernels for {dtype}"
         if name not in room.KERNELS:
             return None, f"{backend} has no kernel of this name"
         module = importlib.import_module(f"{room.__name__}.{room.KERNELS[name]}")

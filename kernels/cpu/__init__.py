@@ -4,6 +4,7 @@ from minidl.kernels.cpu.memory import keep_freed_pages
 
 keep_freed_pages()
 
+DTYPES = {"float32", "float64", "uint32"}  # uint32: the keys of random numbers
 KERNELS = {
     "matmul": "matmul",
     "im2col": "im2col", "col2im": "im2col",

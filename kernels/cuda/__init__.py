@@ -4,6 +4,7 @@ CuPy arrays are computed on the GPU. NumPy arrays are taken too, under ``use_bac
 as C++ for the host, where a test or a debugger can follow it thread by thread (docs/cuda.md).
 """
 
+DTYPES = {"float32", "float64", "uint32"}  # uint32: the keys of random numbers
 KERNELS = {
     "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "mean_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",

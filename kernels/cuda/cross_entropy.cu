@@ -1,15 +1,6 @@
 // Cross-entropy of softmax(x) against class indices: one warp to a row of x (R, C). Formulas: kernels/portable.
 // Sums are formed in double, so that a loss is exact to the last digit of real.
-
-__device__ double sum_of_warp(double value) {
-    for (int distance = 16; distance; distance /= 2) value += __shfl_xor_sync(0xffffffff, value, distance);
-    return value;
-}
-
-__device__ double max_of_warp(double value) {
-    for (int distance = 16; distance; distance /= 2) value = fmax(value, __shfl_xor_sync(0xffffffff, value, distance));
-    return value;
-}
+#include "warp.cuh"
 
 __device__ double weight_of(const real *weight, long long c) { return weight ? double(weight[c]) : 1; }
 

@@ -26,6 +26,19 @@ template <class N> std::enable_if_t<std::is_integral_v<N>, N> min(N a, N b) { re
 
 namespace host {
 
+inline uint16_t half_of(float value) {
+    _Float16 half = value;
+    uint16_t bits;
+    std::memcpy(&bits, &half, sizeof bits);
+    return bits;
+}
+
+inline float float_of(uint16_t bits) {
+    _Float16 half;
+    std::memcpy(&half, &bits, sizeof half);
+    return half;
+}
+
 enum Waits { NOTHING, WARP, BLOCK, ENDED };
 
 struct Fiber {

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.errors import MissingDependencyError
-from minidl.kernels.cuda.launch import options, source
+from minidl.kernels.cuda.launch import C_TYPES, code, options
 
 HEADER = Path(__file__).with_name("host.h")
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)')
@@ -42,7 +41,7 @@ def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> Non
 
 def _check(file, function, parameter, arg, dtype):
     kind, pointer, name = parameter
-    expected = dtype if kind == "real" else np.dtype(DTYPES[kind])
+    expected = dtype if kind == "real" else np.dtype(DTYPES[C_TYPES[dtype.name][1] if kind == "wide" else kind])
     absent = pointer and arg.dtype == np.uint64 and arg == 0 if not isinstance(arg, np.ndarray) else False
     if absent or (arg.dtype == expected and isinstance(arg, np.ndarray) == pointer):
         return
@@ -55,13 +54,13 @@ def _compiled(file, dtype):
     """The library, and of each kernel its parameters: C type, whether it is a pointer, name."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
-        raise MissingDependencyError("CUDA kernels on the CPU need a C++ compiler: install g++ (`apt install g++`)")
-    text = source(file).read_text()
+        raise ImportError("CUDA kernels on the CPU need a C++ compiler: install g++ (`apt install g++`)")
+    text = code(file)
     parameters = {name: [_parameter(each) for each in listed.split(",")] for name, listed in KERNEL.findall(text)}
     calls = "".join(_launcher(name, each) for name, each in parameters.items())
     folder = _folder()
     path, out = folder / f"{file}_{dtype}.cpp", folder / f"{file}_{dtype}.so"
-    path.write_text(f'#include "{HEADER}"\n#line 1 "{source(file)}"\n{text}\n{calls}')
+    path.write_text(f'#include "{HEADER}"\n{text}\n{calls}')
     optimised = ("-O0", "-g") if os.environ.get("MINIDL_CUDA_DEBUG") == "1" else ("-O2",)
     barriers = int("__sync" in text or "_sync(" in text)
     command = [compiler, *options(dtype), f"-DBARRIERS={barriers}", *optimised, "-shared", "-fPIC", "-ffp-contract=off", "-Wall",

@@ -1,11 +1,13 @@
 """From arrays to a kernel that runs on them.
 
-A file *.cu is compiled once for each dtype of its numbers, which it calls ``real``. Its kernels take pointers to contiguous
-arrays and plain numbers: Python's int is passed as ``int``, float as ``double``, bool as ``bool``, None as a null pointer. How
-many items there are is the first parameter, ``long long items``; thread i takes care of item i.
+A file *.cu is compiled once for each dtype of its numbers, which it calls ``real``; ``wide`` is what they are computed in, float
+for numbers of 16 bits and ``real`` itself for the others. Its kernels take pointers to contiguous arrays and plain numbers:
+Python's int is passed as ``int``, float as ``double``, bool as ``bool``, None as a null pointer. How many items there are is the
+first parameter, ``long long items``; thread i takes care of item i.
 """
 
 import functools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ import numpy as np
 from minidl.kernels import namespace
 
 THREADS = 256  # in a block
-C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+C_TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "float16": ("float16", "float"),
+           "bfloat16": ("bfloat16", "float")}  # real, wide
 STANDARD = "-std=c++17"
+INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 
 
 def ready(*arrays):
@@ -49,9 +53,22 @@ def source(file: str) -> Path:
     return Path(__file__).with_name(f"{file}.cu")
 
 
+def code(file: str) -> str:
+    """The text of ``file``.cu with the *.cuh files that it includes put in, since NVRTC's paths differ from machine to machine.
+
+    half.cuh comes with all. Lines keep their names and numbers, for messages and debuggers.
+    """
+    path = source(file)
+    text, folder = path.read_text(), Path(__file__).parent
+    paths = dict.fromkeys(folder / name for name in ("half.cuh", *INCLUDE.findall(text)))
+    texts = {header: header.read_text().replace("#pragma once", "") for header in paths} | {path: INCLUDE.sub("\n", text)}
+    return "".join(f'#line 1 "{path}"\n{text}' for path, text in texts.items())
+
+
 def options(dtype) -> tuple[str, ...]:
     """For the compiler, where numbers are of ``dtype``."""
-    return STANDARD, f"-Dreal={C_TYPES[dtype]}"
+    real, wide = C_TYPES[dtype.name]
+    return STANDARD, f"-Dreal={real}", f"-Dwide={wide}"
 
 
 def _plain(arg):
@@ -70,4 +87,4 @@ def _module(file, dtype):
     """The file, compiled for the GPU; CuPy keeps the result on disk."""
     import cupy
 
-    return cupy.RawModule(code=source(file).read_text(), options=options(dtype), backend="nvrtc")
+    return cupy.RawModule(code=code(file), options=options(dtype), backend="nvrtc")

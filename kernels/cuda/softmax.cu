@@ -1,8 +1,8 @@
 // Softmax and its logarithm along one axis, and their gradients. Formulas: kernels/portable.
 //
 // An array is seen as (outer, length, inner), the axis in the middle. A row, the ``length`` numbers that belong together, lies
-// ``inner`` apart and is worked on by one warp: thread ``lane`` takes elements lane, lane + 32, ..., and sums and maxima are
-// formed over the warp by exchanging values at distances 16, 8, 4, 2, 1, after which every lane has the result.
+// ``inner`` apart and is worked on by one warp: thread ``lane`` takes elements lane, lane + 32, ...
+#include "warp.cuh"
 
 struct Row {
     long long first;  // place of its first element
@@ -13,16 +13,6 @@ struct Row {
 __device__ Row row_of_this_warp(long long rows, int length, long long inner) {
     long long thread = (long long) blockIdx.x * blockDim.x + threadIdx.x, row = thread / 32;
     return {row / inner * length * inner + row % inner, (int) (thread % 32), row < rows};
-}
-
-__device__ real sum_of_warp(real value) {
-    for (int distance = 16; distance; distance /= 2) value += __shfl_xor_sync(0xffffffff, value, distance);
-    return value;
-}
-
-__device__ real max_of_warp(real value) {
-    for (int distance = 16; distance; distance /= 2) value = fmax(value, __shfl_xor_sync(0xffffffff, value, distance));
-    return value;
 }
 
 // The largest of a row, and the sum of exp(x - largest). A NaN is no maximum, and makes the sum NaN.

@@ -1,5 +1,6 @@
 """Readable kernels on the array interface that NumPy and CuPy share. Their docstrings state every kernel's contract."""
 
+DTYPES = None  # all
 KERNELS = {
     "matmul": "matmul",
     "sum": "sum", "erf": "erf", "put_rows": "put",

@@ -40,8 +40,7 @@ def compiled(nvrtc, code: str, *options: str) -> tuple[bool, str, bytes]:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("file", FILES)
 def test_compiles_without_a_word(nvrtc, file, dtype, architecture):
-    good, log, code = compiled(nvrtc, launch.source(file).read_text(), *launch.options(np.dtype(dtype)),
-                               f"-arch={architecture}")
+    good, log, code = compiled(nvrtc, launch.code(file), *launch.options(np.dtype(dtype)), f"-arch={architecture}")
     assert good and not log, log
     assert code.startswith(b"\x7fELF")
 
@@ -55,4 +54,4 @@ def test_no_kernel_includes_a_header():
     """NVRTC's header paths differ from installation to installation."""
     assert FILES
     for file in FILES:
-        assert "#include" not in launch.source(file).read_text()
+        assert "#include" not in launch.code(file)

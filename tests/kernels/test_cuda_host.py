@@ -5,6 +5,7 @@ import pytest
 
 from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cuda import host
+from minidl.kernels.cuda import launch as launch_module
 from minidl.kernels.cuda.launch import THREADS, launch
 from tests.kernels.cuda import on_host
 
@@ -39,12 +40,19 @@ extern "C" __global__ void stuck(long long items, real *x) {
 }
 """
 
+HALVES = """
+extern "C" __global__ void triple(long long items, const real *x, const wide *factor, real *y) {
+    long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < items) y[i] = x[i] * factor[0];
+}
+"""
+
 
 @pytest.fixture(autouse=True)
 def kernels(tmp_path, monkeypatch):
     path = tmp_path / "made_up.cu"
     path.write_text(KERNELS)
-    monkeypatch.setattr(host, "source", lambda file: path)
+    monkeypatch.setattr(launch_module, "source", lambda file: path)
     host._compiled.cache_clear()
     yield path
     host._compiled.cache_clear()
@@ -63,6 +71,16 @@ def test_threads_of_a_warp_exchange_numbers(distance):
     y = np.zeros_like(x)
     launch("made_up.swap", x.size, x, y, distance, dtype=np.float64)
     assert y.tolist() == [i ^ distance for i in range(320)]
+
+
+def test_numbers_of_16_bits_are_computed_as_float_and_rounded_to_the_nearest(kernels):
+    kernels.write_text(HALVES)
+    with np.errstate(all="ignore"):
+        x = np.arange(1 << 16).astype(np.uint16).view(np.float16)
+        y, factor = np.zeros_like(x), np.array([3.001], np.float32)
+        launch("made_up.triple", x.size, x, factor, y, dtype=np.float16)
+        expected = (x.astype(np.float32) * factor).astype(np.float16)
+    assert np.array_equal(y, expected, equal_nan=True)
 
 
 def test_a_barrier_that_some_threads_never_reach():
