@@ -20,6 +20,7 @@ from minidl.device import Device
 from minidl.dtypes import as_dtype, default_for, is_floating
 from minidl.errors import DtypeError, GraphError, ShapeError
 from minidl.kernels import namespace
+from minidl.kernels.constants import changed
 
 clock = itertools.count(1)  # births of ops and stamps of writes come from one clock, so they can be compared
 
@@ -399,6 +400,7 @@ class _Writes:
 
     def add(self, array) -> None:
         owner = self._owner(array)
+        changed(owner)
         key = id(owner)
         entry = self._stamps.get(key)
         alive = entry[0] if entry else weakref.ref(owner, lambda _: self._stamps.pop(key, None))

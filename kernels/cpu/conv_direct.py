@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.kernels.constants import derived
 from minidl.kernels.cpu.conv_tiles import TILE, correlate_tiles, pack_weights, weight_grad_tiles
 from minidl.kernels.cpu.gemm import steps
 from minidl.kernels.cpu.instructions import BYTES
@@ -63,8 +64,9 @@ def conv2d(x, w, b, geometry, relu=False):
     y = np.empty((len(x), len(w), *size), x.dtype)
     outputs, channels, taps = len(w) // geometry.groups, w.shape[1], w.shape[2] * w.shape[3]
     weights = Weights(w.ravel(), outputs * channels * taps, channels * taps, taps, np.arange(taps), outputs, channels)
-    _correlate(x, weights, b, y, geometry.groups, _places(w.shape, geometry), geometry.stride, geometry.padding, (0, 0), (1, 1),
-               size, relu)
+    packed = derived(w, "direct", lambda: _packed(weights, geometry.groups))
+    _correlate(x, weights, packed, b, y, geometry.groups, _places(w.shape, geometry), geometry.stride, geometry.padding, (0, 0),
+               (1, 1), size, relu)
     return y
 
 
@@ -79,7 +81,8 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
         axes = zip(phase, geometry.stride, geometry.padding, geometry.dilation, w.shape[2:], x_shape[2:], strict=True)
         taps, places, padding, first, size = zip(*itertools.starmap(_phase, axes), strict=True)
         weights = Weights(flat, outputs * channels * kh * kw, kh * kw, channels * kh * kw, rows[taps].ravel(), channels, outputs)
-        _correlate(gy, weights, None, gx, geometry.groups, places, (1, 1), padding, first, geometry.stride, size, False)
+        _correlate(gy, weights, _packed(weights, geometry.groups), None, gx, geometry.groups, places, (1, 1), padding, first,
+                   geometry.stride, size, False)
     return gx
 
 
@@ -116,7 +119,15 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
     return gw
 
 
-def _correlate(x, weights, b, y, groups, places, stride, padding, first, step, size, relu):
+def _packed(weights, groups):
+    """The weights as ``correlate_tiles`` takes them: (blocks of all groups, taps, ROWS)."""
+    blocks, taps = groups * -(-weights.outputs // ROWS), weights.channels * len(weights.places)
+    packed = np.zeros((blocks, taps, ROWS), weights.flat.dtype)
+    split(pack_weights, blocks, packed.size, *weights, packed)
+    return packed
+
+
+def _correlate(x, weights, packed, b, y, groups, places, stride, padding, first, step, size, relu):
     """y[..., first::step] = b (O,) + sum over taps of the weights times what they read of x: ``places`` of the padded image, and
     from there on in steps of ``stride``.
     """
@@ -124,10 +135,7 @@ def _correlate(x, weights, b, y, groups, places, stride, padding, first, step, s
     if not n or 0 in size:
         return
     layout, shift, room = _plan(n, channels, x.shape[2:], size, places, stride, padding, x.itemsize, SOURCE)
-    blocks = -(-outputs // ROWS)
-    packed = np.zeros((groups * blocks, channels * taps, ROWS), x.dtype)
-    split(pack_weights, len(packed), packed.size, *weights, packed)
-    bias = np.zeros((groups, blocks * ROWS), x.dtype)
+    bias = np.zeros((groups, -(-outputs // ROWS) * ROWS), x.dtype)
     if b is not None:
         bias[:, :outputs] = b.reshape(groups, outputs)
     work = n * math.prod(size) * groups * outputs * channels * taps // (BYTES // x.itemsize)

@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.kernels.constants import derived
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack, steps
 from minidl.kernels.cpu.instructions import BYTES
-from minidl.kernels.cpu.moves import move, part, pick
-from minidl.kernels.cpu.threads import split
+from minidl.kernels.cpu.moves import aligned, move, part, pick
+from minidl.kernels.cpu.threads import get_num_threads, split
 from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply_ahead
 from minidl.kernels.shapes import windows
 
 TILES = 10  # in a block, at most
-SOURCE = 400_000  # bytes of a block, which then stays in the second-level cache
+SOURCE = 500_000  # bytes of a block, which then stays in the second-level cache
 CHUNK = 256  # pixels that a weight gradient takes at once
 PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
 
@@ -74,14 +75,29 @@ def _multiply(w, step, lane, x, stride, bias, y, relu):
     everywhere = Grid(size, size, 0, 1)
     grid = everywhere if stride == (1, 1) else Grid(x.shape[2] * x.shape[3], y.shape[3], stride[0] * x.shape[3], stride[1])
     lanes = BYTES // x.itemsize
-    strips, padded = -(-outputs // lanes), np.zeros(-(-outputs // lanes) * lanes, x.dtype)
+    padded = np.zeros(-(-outputs // lanes) * lanes, x.dtype)
     padded[:outputs] = bias
-    packed = np.empty(strips * channels * lanes, x.dtype)
-    split(pack, strips, packed.size // 4, w.reshape(-1), 0, lane, step, outputs, channels, packed, 0, channels)
+    packed = derived(w, ("pointwise", step, lane), lambda: _packed(w, step, lane, outputs, channels))
     width = VECTORS * lanes
-    block = max(1, min(TILES, SOURCE // (x.itemsize * channels * width))) * width
+    block = _block(-(-n * size // width), x.itemsize * channels * width) * width
     split(_multiply_pixels, -(-n * size // block), y.size * channels // lanes, packed, x.reshape(-1), padded, channels, outputs,
           grid, everywhere, size, n * size, block, np.arange(channels) * width, y.reshape(-1), relu)
+
+
+def _packed(w, step, lane, outputs, channels):
+    """The weights in strips of outputs."""
+    lanes = BYTES // w.itemsize
+    strips = -(-outputs // lanes)
+    packed = aligned(strips * channels * lanes, w)
+    split(pack, strips, packed.size // 4, w.reshape(-1), 0, lane, step, outputs, channels, packed, 0, channels)
+    return packed
+
+
+def _block(tiles, tile_bytes):
+    """How many tiles a block has: as many as stay in the cache, and few enough that all threads get equally many."""
+    threads = get_num_threads()
+    blocks = -(-tiles // max(1, min(TILES, SOURCE // tile_bytes)))
+    return max(1, -(-tiles // max(1, -(-blocks // threads) * threads)))
 
 
 @jit
@@ -89,7 +105,7 @@ def _multiply_pixels(start, stop, w, x, bias, channels, outputs, grid, everywher
     """Blocks of pixels, numbered through all images of ``size`` pixels, cut into tiles as wide as ``multiply`` takes at once.
     While a block is multiplied, the next one is fetched, line by line.
     """
-    source, spare = np.empty(channels * block, x.dtype), np.empty(SUMS, x.dtype)
+    source, spare = aligned(channels * block, x), aligned(SUMS, x)
     lanes = BYTES // x.itemsize
     width, per_line = VECTORS * lanes, max(1, lanes // grid.step)
     targets, soon = np.empty(block // width, np.int64), np.empty(-(-block // per_line), np.int64)
@@ -159,8 +175,8 @@ def _weight_grad_parts(start, stop, gy, x, outputs, channels, size, total, chunk
     """sums[part] of dY X' over one part of the chunks of pixels each."""
     lanes = BYTES // x.itemsize
     a_strips, b_strips = -(-outputs // lanes), -(-channels // lanes)
-    a, b = np.empty(a_strips * lanes * CHUNK, x.dtype), np.empty(b_strips * lanes * CHUNK, x.dtype)
-    spare, parts = np.empty(SUMS + ROWS, x.dtype), sums.shape[0]
+    a, b = aligned(a_strips * lanes * CHUNK, x), aligned(b_strips * lanes * CHUNK, x)
+    spare, parts = aligned(SUMS + ROWS, x), sums.shape[0]
     for item in range(start, stop):
         begin = chunks * item // parts
         for chunk in range(begin, chunks * (item + 1) // parts):

@@ -10,7 +10,7 @@ from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack_strip
 from minidl.kernels.cpu.im2col import inside
 from minidl.kernels.cpu.instructions import BYTES
-from minidl.kernels.cpu.moves import move, pick
+from minidl.kernels.cpu.moves import aligned, move, pick
 from minidl.kernels.cpu.vector import DOTS, ROWS, VECTORS, dots, multiply
 
 TILE = 1024  # places in a tile: their sums for a block of outputs fit the first-level cache
@@ -89,7 +89,7 @@ def weight_grad_tiles(start, stop, x, gy, gw, shift, room, layout, flat, tiles, 
     parts, groups, outputs, lanes = gw.shape[0], x.shape[1], gy.shape[2], BYTES // x.itemsize
     blocks, taps = -(-outputs // block), gw.shape[2] // outputs
     source, grads = _zeros(room, x), _zeros(-(-block // DOTS[0]) * DOTS[0] * layout.plane, x)
-    a, b = np.empty(-(-block // lanes) * lanes * CHUNK, x.dtype), np.empty(SIDE * lanes * CHUNK, x.dtype)
+    a, b = aligned(-(-block // lanes) * lanes * CHUNK, x), aligned(SIDE * lanes * CHUNK, x)
     rows, spare = np.empty(-(-block // lanes) * lanes, np.int64), np.empty(SUMS + ROWS, x.dtype)
     for item in range(start, stop):
         part, g, first = item // blocks // groups, item // blocks % groups, item % blocks * block
@@ -167,6 +167,7 @@ def _places(images, rows, columns, layout, lanes):
 
 @jit
 def _zeros(size, like):
-    """Zeros that start on a cache line (64 bytes)."""
-    array = np.zeros(size + 16, like.dtype)
-    return array[-array.ctypes.data % 64 // array.itemsize :][:size]
+    """``aligned`` zeros."""
+    array = aligned(size, like)
+    array[:] = 0
+    return array

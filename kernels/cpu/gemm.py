@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import BYTES
-from minidl.kernels.cpu.moves import into_lanes, move
+from minidl.kernels.cpu.moves import aligned, into_lanes, move
 from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply
 
 DEPTH = 512
@@ -83,7 +83,7 @@ def add_product(x, x_at, x_depth, rows, y, y_at, y_depth, places, depth, columns
 @jit
 def multiply_blocks(start, stop, x, rows, y, lane, step, columns, depth, height, width, places, z):
     """Blocks of ``height`` x ``width`` of z (rows, columns), from x packed and y[k, c] = y[k step + c lane] as it is."""
-    packed, spare = np.empty((DEPTH + 1) * width, x.dtype), np.empty(SUMS + ROWS, x.dtype)
+    packed, spare = aligned((DEPTH + 1) * width, x), aligned(SUMS + ROWS, x)
     across, lanes = -(-columns // width), BYTES // x.itemsize
     for item in range(start, stop):
         top, left = item // across * height, item % across * width

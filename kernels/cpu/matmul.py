@@ -15,6 +15,7 @@ import numpy as np
 from minidl.kernels.cpu.compile import ready
 from minidl.kernels.cpu.gemm import multiply_blocks, pack, steps
 from minidl.kernels.cpu.instructions import BYTES, LANES
+from minidl.kernels.cpu.moves import aligned
 from minidl.kernels.cpu.threads import split
 from minidl.kernels.cpu.vector import VECTORS
 
@@ -39,7 +40,7 @@ def _product(x, y):
     flat, lane, step = _flat(x)
     lanes = BYTES // x.itemsize
     strips = -(-rows // lanes)
-    packed = np.empty(strips * depth * lanes, x.dtype)
+    packed = aligned(strips * depth * lanes, x)
     split(pack, strips, packed.size // 4, flat, 0, lane, step, rows, depth, packed, 0, depth)
     flat, step, lane = _flat(y)
     width = WIDTH if step == 1 else LONG

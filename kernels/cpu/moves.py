@@ -10,6 +10,7 @@ An array and a place (its index in the flat array) stand for a pointer. Nothing 
 """
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -48,6 +49,15 @@ def part(array, at, size):
     threads share, and wait for them, which takes longer than a short row.
     """
     return numba.carray(_address(array, at), size)
+
+
+@jit
+def aligned(size, like):
+    """Room for ``size`` numbers of the dtype of ``like`` that starts on a cache line (64 bytes): a vector that lies across two
+    lines takes two accesses.
+    """
+    array = np.empty(size + 16, like.dtype)
+    return array[-array.ctypes.data % 64 // array.itemsize :][:size]
 
 
 @intrinsic

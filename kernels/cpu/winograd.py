@@ -24,9 +24,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.kernels.constants import derived
 from minidl.kernels.cpu import winograd_tiles as tiles
 from minidl.kernels.cpu.gemm import steps
 from minidl.kernels.cpu.instructions import LANES
+from minidl.kernels.cpu.moves import aligned
 from minidl.kernels.cpu.threads import get_num_threads, split
 from minidl.kernels.cpu.winograd_tiles import room
 from minidl.kernels.shapes import windows
@@ -37,7 +39,7 @@ BLOCK_STRIPS = 4, 6  # of outputs and of channels, in a block of a weight gradie
 FEW = 256  # tiles that are worked on all together
 OUTLIER = 1e4  # times the mean magnitude: next to such a value, others keep fewer than three digits
 LARGEST = 1e15  # and this is one in any company
-PARTS, PARTS_BYTES = 16, 32 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
+PARTS, PARTS_BYTES = 16, 16 << 20  # a weight gradient is summed in at most so many parts, whatever the number of threads
 SAMPLE = 256  # numbers that tell the mean magnitude, without the largest of them:
 SPARED, SPARED_WEIGHTS = 1 / 128, 1 / 4  # gradients may be sparse; weights are not, but one of nine taps may be large everywhere
 
@@ -110,13 +112,11 @@ def _correlate(x, w, flip, b, padding, y, relu):
     if b is not None:
         bias[:outputs], bias[outputs:] = b, b[-1]
     work = elements * total * channels * outputs // LANES
-    seen = np.zeros(len(w), np.int32)
-    split(tiles.largest_of_rows, len(w), w.size // LANES, w.reshape(len(w), -1), seen)
-    if not _ordinary(seen, w, SPARED_WEIGHTS):
+    if not derived(w, "ordinary", lambda: _ordinary_weights(w)):
         return None
     if total <= FEW and total < outputs:
         seen = np.zeros(groups, np.int32)
-        v = np.empty(elements * room(tiles.filled(total), groups), x.dtype)
+        v = aligned(elements * room(tiles.filled(total), groups), x)
         split(tiles.transform_channels, groups, work, x, padding, True, 0, total // plan.across, plan, v, seen)
         if not _ordinary(seen, x):
             return None
@@ -125,17 +125,29 @@ def _correlate(x, w, flip, b, padding, y, relu):
         return y
     blocks = -(-(total // plan.across) // plan.rows)
     seen = np.zeros((blocks, groups), np.int32)
-    u = np.empty(elements * room(strips, channels), x.dtype)
-    split(tiles.transform_weights, strips, u.size, w, flip, plan, u, 0)
+    u = derived(w, ("winograd", plan.kind, flip), lambda: _transformed(w, flip, plan, strips, channels))
     split(tiles.by_tiles, blocks, work, x, padding, u, bias, plan, steps(4, channels), y, seen, relu)
     return y if _ordinary(seen, x) else None
+
+
+def _ordinary_weights(w):
+    seen = np.zeros(len(w), np.int32)
+    split(tiles.largest_of_rows, len(w), w.size // LANES, w.reshape(len(w), -1), seen)
+    return _ordinary(seen, w, SPARED_WEIGHTS)
+
+
+def _transformed(w, flip, plan, strips, channels):
+    """G w Gᵀ of all weights: see ``transform_weights``."""
+    u = aligned(plan.n**2 * room(strips, channels), w)
+    split(tiles.transform_weights, strips, u.size, w, flip, plan, u, 0)
+    return u
 
 
 def _weight_grad_at_once(gy, x, w_shape, geometry, plan, total, strips, work):
     """For few tiles: transform all, then multiply block by block of outputs and channels."""
     (x_strips, y_strips), gw = strips, np.empty(w_shape, x.dtype)
     rows = total // plan.across
-    v, z = (np.empty(plan.n**2 * room(count, tiles.filled(total)), x.dtype) for count in strips)
+    v, z = (aligned(plan.n**2 * room(count, tiles.filled(total)), x) for count in strips)
     seen = np.zeros(x_strips + y_strips, np.int32)
     split(tiles.transform_channels, x_strips, work, x, geometry.padding, True, 0, rows, plan, v, seen)
     split(tiles.transform_channels, y_strips, work, gy, (0, 0), False, 0, rows, plan, z, seen[x_strips:])

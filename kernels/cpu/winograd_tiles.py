@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import LANES
-from minidl.kernels.cpu.moves import into_lanes, out_of_lanes, sandwich
+from minidl.kernels.cpu.moves import aligned, into_lanes, out_of_lanes, sandwich
 from minidl.kernels.cpu.moves import part as part_of
 from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply, multiply_rows
 
@@ -159,7 +159,8 @@ def transform_channels(start, stop, x, pad, of_images, first, rows, plan, v, see
     width, tall, step = plan.across * plan.m + extra, filled(rows * plan.across), v.size // (plan.n * plan.n)
     places, most = np.empty(LANES, np.int64), min(rows, plan.rows)
     images = (most + plan.down - 2) // plan.down + 1
-    band = np.zeros((most * plan.m + images * extra) * width * LANES, x.dtype)
+    band = aligned((most * plan.m + images * extra) * width * LANES, x)
+    band[:] = 0
     for top in range(first, first + rows, plan.rows):
         bottom = min(top + plan.rows, first + rows)
         used = (line_of(bottom - 1, top, extra, plan) + plan.m + extra) * width * LANES
@@ -234,7 +235,7 @@ def product_places(depth, tall):
 @jit
 def output_band(rows, plan, like):
     """Room for the outputs of some tile rows, and for what is read behind them."""
-    return np.empty((rows * plan.m * plan.across * plan.m + LANES) * LANES, like.dtype)
+    return aligned((rows * plan.m * plan.across * plan.m + LANES) * LANES, like)
 
 
 @jit
@@ -243,7 +244,7 @@ def by_tiles(start, stop, x, pad, u, bias, plan, steps, y, seen, relu):
     channels, total = x.shape[1], x.shape[0] * plan.down
     x_groups, y_groups, elements, tall = -(-x.shape[1] // LANES), -(-y.shape[1] // LANES), plan.n * plan.n, 0
     wide, most = groups_at_once(y_groups), filled(plan.rows * plan.across)
-    v, m = np.empty(elements * room(most, x_groups), x.dtype), np.empty(elements * room(most, wide), x.dtype)
+    v, m = aligned(elements * room(most, x_groups), x), aligned(elements * room(most, wide), x)
     band, places = output_band(plan.rows, plan, x), np.empty(0, np.int64)
     for item in range(start, stop):
         first = item * plan.rows
@@ -264,7 +265,7 @@ def by_outputs(start, stop, w, flip, v, bias, plan, steps, y, relu):
     """Groups of outputs, each with all tiles: for few tiles, whose weights then never lie in memory transformed."""
     depth, rows, y_groups, elements = steps.size, y.shape[0] * plan.down, -(-y.shape[1] // LANES), plan.n * plan.n
     tall, wide = filled(rows * plan.across), groups_at_once(y_groups)
-    u, m = np.empty(elements * room(wide, depth), y.dtype), np.empty(elements * room(tall, wide), y.dtype)
+    u, m = aligned(elements * room(wide, depth), y), aligned(elements * room(tall, wide), y)
     band, places = output_band(rows, plan, y), product_places(depth, tall)
     for item in range(start, stop):
         group = item * wide
@@ -309,7 +310,7 @@ def weight_grad_parts(start, stop, x, pad, gy, plan, steps, m, seen):
     """m[part] of the products' sums, over one part of the tile rows each: for many tiles."""
     total, parts, tall = x.shape[0] * plan.down, m.shape[0], filled(plan.rows * plan.across)
     elements, x_groups, y_groups = plan.n * plan.n, -(-x.shape[1] // LANES), -(-gy.shape[1] // LANES)
-    v, z = np.empty(elements * room(x_groups, tall), x.dtype), np.empty(elements * room(y_groups, tall), x.dtype)
+    v, z = aligned(elements * room(x_groups, tall), x), aligned(elements * room(y_groups, tall), x)
     for part in range(start, stop):
         begin, end = total * part // parts, total * (part + 1) // parts
         for first in range(begin, end, plan.rows):
@@ -340,7 +341,7 @@ def weight_grad_blocks(start, stop, v, z, tiles, outputs, channels, plan, steps,
     """Blocks of so many groups of outputs and of channels, over all tiles: for few tiles."""
     y_groups, x_groups = -(-gw.shape[0] // LANES), -(-gw.shape[1] // LANES)
     across = -(-x_groups // channels)
-    m = np.empty(plan.n * plan.n * room(outputs * LANES, channels), v.dtype)
+    m = aligned(plan.n * plan.n * room(outputs * LANES, channels), v)
     for item in range(start, stop):
         top, left = item // across * outputs, item % across * channels
         bottom, right = min(top + outputs, y_groups), min(left + channels, x_groups)

@@ -3,6 +3,8 @@
 After training a batch norm is a fixed scale and shift of each channel, which the convolution before it can do as well:
 
     s (w * x) + t = (s w) * x + t        with  s = weight / sqrt(running_var + eps),  t = bias - s running_mean
+
+And its weights are packed or transformed for the kernels once instead of at each call.
 """
 
 from collections import Counter
@@ -10,6 +12,7 @@ from collections import Counter
 import numpy as np
 
 from minidl.errors import UsageError
+from minidl.kernels.constants import constant
 from minidl.nn.activation import ReLU
 from minidl.nn.container import Sequential
 from minidl.nn.conv import Conv2d
@@ -47,6 +50,9 @@ def fuse(model: Module) -> Module:
     for module in list(model.modules()):
         for chain in _chains(module):
             _fuse_chain(module, chain, parents)
+    for module in model.modules():
+        if isinstance(module, Conv2d):
+            constant(module.weight.array)
     return model
 
 

@@ -231,7 +231,8 @@ class Module:
 
     def fuse(self) -> "Module":
         """Make inference faster, in place, after ``eval()``: batch norms are folded into the convolutions before them and ReLUs
-        into their last pass. Both become ``Identity``; the state dict then has the folded weights.
+        into their last pass. Both become ``Identity``; the state dict then has the folded weights. What kernels make of the
+        weights is kept from call to call; a write that minidl cannot see, as through ``.numpy()``, would leave it as it was.
 
         It knows Sequential, and modules whose class names in ``chains`` which children its forward applies one directly after
         another. Layers with hooks or with several parents stay as they are. Whoever takes single layers out of a Sequential gets

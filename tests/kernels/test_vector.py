@@ -11,7 +11,7 @@ import pytest
 from minidl.kernels.cpu import gemm, instructions
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.instructions import BYTES, LANES
-from minidl.kernels.cpu.moves import into_lanes, largest_of_squares, move, out_of_lanes, part, pick, sandwich
+from minidl.kernels.cpu.moves import aligned, into_lanes, largest_of_squares, move, out_of_lanes, part, pick, sandwich
 from minidl.kernels.cpu.vector import DOTS, ROWS, dots, multiply, multiply_ahead, multiply_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +234,13 @@ def run_part(matrix):
     numbers = part(matrix, 5, 4)
     numbers[0] = 7
     return numbers.sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_aligned_starts_on_a_cache_line(dtype):
+    for size in (1, 7, 16, 1001):
+        room = aligned(size, np.empty((2, 3), dtype))
+        assert room.shape == (size,) and room.dtype == dtype and room.ctypes.data % 64 == 0
 
 
 def test_part_is_a_view():

@@ -113,3 +113,43 @@ def test_a_subclass_with_another_forward_says_itself_what_it_chains():
     part_in_training[1].norm.train()
     with pytest.raises(UsageError, match="eval"):
         part_in_training.fuse()
+
+
+@pytest.mark.parametrize("size, stride, channels", [(3, 1, 16), (3, 2, 3), (1, 1, 5)])  # winograd, direct, pointwise
+def test_what_kernels_keep_of_the_weights_follows_every_change(size, stride, channels):
+    """Through a view, by loading a state, by another array; on images of several sizes, with both gradients."""
+    conv = nn.Conv2d(channels, 16, size, stride)
+    model = nn.Sequential(conv, nn.ReLU()).eval().fuse()
+    images = [minidl.randn(2, channels, 9, 11), minidl.randn(3, channels, 6, 5)]
+
+    def double():
+        with minidl.no_grad():
+            conv.weight[0].mul_(2)
+
+    def load():
+        model.load_state_dict({name: 3 * value for name, value in model.state_dict().items()})
+
+    def replace():
+        conv.weight.data = conv.weight.detach() * 5
+
+    for change in (lambda: None, double, load, replace):
+        change()
+        for x in images:
+            with minidl.no_grad():
+                first, again = model(x), model(x)
+            want = minidl.conv2d(x, conv.weight.detach().clone(), conv.bias, stride, relu=True)
+            assert minidl.allclose(first, want) and np.array_equal(first.numpy(), again.numpy())
+        x = images[0].clone().requires_grad_()
+        (gx,) = minidl.autograd.grad(model(x).sum(), x)
+        (want,) = minidl.autograd.grad(minidl.conv2d(x, conv.weight.detach().clone(), conv.bias, stride, relu=True).sum(), x)
+        assert minidl.allclose(gx, want)
+
+
+def test_what_was_kept_goes_with_the_weights():
+    from minidl.kernels import constants
+
+    before = len(constants._kept)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval().fuse()
+    assert len(constants._kept) == before + 1
+    del model
+    assert len(constants._kept) == before
