@@ -4,14 +4,17 @@ CuPy arrays are computed on the GPU. NumPy arrays are taken too, under ``use_bac
 as C++ for the host, where a test or a debugger can follow it thread by thread (docs/cuda.md).
 """
 
-DTYPES = {"float32", "float64", "uint32"}  # uint32: the keys of random numbers
+DTYPES = {"float32", "float64", "float16", "bfloat16", "uint32"}  # uint32: the keys of random numbers
 KERNELS = {
-    "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "mean_windows": "pool",
+    "sum": "sum", "erf": "erf", "put_rows": "put",
+    "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
+    "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
     "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
     "dropout_mask": "dropout", "apply_mask": "dropout",
     "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",
     "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
+    "batch_norm": "norm", "batch_norm_grad": "norm", "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
     "add": "activation", "add_relu": "activation",
     "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",

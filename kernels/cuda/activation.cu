@@ -1,36 +1,32 @@
-// Piecewise linear activations of single elements, and their gradients: a thread for each element. Formulas: kernels/portable.
-// Comparisons are written so that NaN, for which all are false, stays NaN.
+// Piecewise linear activations of single elements, and their gradients. Formulas: kernels/portable.
+// Each array is read or written once. Comparisons are written so that NaN, for which all are false, stays NaN.
+#include "each.cuh"
 
-__device__ long long item() { return (long long) blockIdx.x * blockDim.x + threadIdx.x; }
-
-extern "C" __global__ void relu(long long items, const real *x, real *y) {
-    long long i = item();
-    if (i < items) y[i] = x[i] <= 0 ? 0 : x[i];
+extern "C" __global__ void relu(long long items, const real *__restrict__ x, real *__restrict__ y) {
+    each(items, y, [](wide v) { return v <= 0 ? wide(0) : v; }, x);
 }
 
-extern "C" __global__ void add(long long items, const real *x, const real *y, real *z) {
-    long long i = item();
-    if (i < items) z[i] = x[i] + y[i];
+extern "C" __global__ void add(long long items, const real *__restrict__ x, const real *__restrict__ y, real *__restrict__ z) {
+    each(items, z, [](wide v, wide w) { return v + w; }, x, y);
 }
 
-extern "C" __global__ void add_relu(long long items, const real *x, const real *y, real *z) {
-    long long i = item();
-    if (i >= items) return;
-    real sum = x[i] + y[i];
-    z[i] = sum <= 0 ? 0 : sum;
+extern "C" __global__ void add_relu(long long items, const real *__restrict__ x, const real *__restrict__ y,
+                                    real *__restrict__ z) {
+    each(items, z, [](wide v, wide w) { return v + w <= 0 ? wide(0) : v + w; }, x, y);
 }
 
-extern "C" __global__ void relu_grad(long long items, const real *gy, const real *y, real *gx) {
-    long long i = item();
-    if (i < items) gx[i] = y[i] <= 0 ? 0 : gy[i];
+extern "C" __global__ void relu_grad(long long items, const real *__restrict__ gy, const real *__restrict__ y,
+                                     real *__restrict__ gx) {
+    each(items, gx, [](wide g, wide v) { return v <= 0 ? wide(0) : g; }, gy, y);
 }
 
-extern "C" __global__ void leaky_relu(long long items, const real *x, real *y, double slope) {
-    long long i = item();
-    if (i < items) y[i] = x[i] > 0 ? x[i] : real(slope) * x[i];
+extern "C" __global__ void leaky_relu(long long items, const real *__restrict__ x, real *__restrict__ y, double slope) {
+    wide factor = slope;
+    each(items, y, [=](wide v) { return v > 0 ? v : factor * v; }, x);
 }
 
-extern "C" __global__ void leaky_relu_grad(long long items, const real *gy, const real *x, real *gx, double slope) {
-    long long i = item();
-    if (i < items) gx[i] = x[i] > 0 ? gy[i] : real(slope) * gy[i];
+extern "C" __global__ void leaky_relu_grad(long long items, const real *__restrict__ gy, const real *__restrict__ x,
+                                           real *__restrict__ gx, double slope) {
+    wide factor = slope;
+    each(items, gx, [=](wide g, wide v) { return v > 0 ? g : factor * g; }, gy, x);
 }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minidl.kernels import namespace
-from minidl.kernels.cuda.launch import launch, ready
+from minidl.kernels.cuda.launch import lanes, launch, ready
 from minidl.kernels.cuda.philox import in_blocks
 from minidl.kernels.portable.dropout import keep_below
 
@@ -21,5 +21,5 @@ def apply_mask(x, mask, scale):
     xp, y = namespace(x), namespace(x).empty(x.shape, x.dtype)
     if mask.shape != x.shape:  # a mask of whole planes, as dropout2d makes it, is small
         mask = xp.broadcast_to(mask, x.shape)
-    launch("dropout.apply_mask", x.size, *ready(x, mask), y, float(scale), dtype=x.dtype)
+    launch("dropout.apply_mask", x.size, *ready(x, mask), y, float(scale), dtype=x.dtype, per_thread=lanes(x.dtype))
     return y

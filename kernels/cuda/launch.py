@@ -33,12 +33,14 @@ def _ready(array):
     return namespace(array).ascontiguousarray(array)
 
 
-def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1) -> None:
-    """Run kernel ``name`` ("file.function") with ``per_item`` threads for each item. ``dtype``: what the file calls ``real``."""
+def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, per_thread: int = 1) -> None:
+    """Run kernel ``name`` ("file.function") with ``per_item`` threads for each item, or a thread for each ``per_thread`` items.
+    ``dtype``: what the file calls ``real``.
+    """
     if not items:
         return
     file, _, function = name.partition(".")
-    blocks = -(-items * per_item // THREADS)
+    blocks = -(-items * per_item // (per_thread * THREADS))
     args = [np.int64(items), *map(_plain, args)]
     if isinstance(next(arg for arg in args if not isinstance(arg, np.generic)), np.ndarray):
         from minidl.kernels.cuda import host
@@ -46,6 +48,11 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1) ->
         host.run(file, function, np.dtype(dtype), blocks, THREADS, args)
     else:
         _module(file, np.dtype(dtype)).get_function(function)((blocks,), (THREADS,), tuple(args))
+
+
+def lanes(dtype) -> int:
+    """How many numbers of ``dtype`` are 16 bytes: LANES of pack.cuh."""
+    return 16 // dtype.itemsize
 
 
 def source(file: str) -> Path:
@@ -58,16 +65,24 @@ def code(file: str) -> str:
 
     half.cuh comes with all. Lines keep their names and numbers, for messages and debuggers.
     """
-    path = source(file)
-    text, folder = path.read_text(), Path(__file__).parent
-    paths = dict.fromkeys(folder / name for name in ("half.cuh", *INCLUDE.findall(text)))
-    texts = {header: header.read_text().replace("#pragma once", "") for header in paths} | {path: INCLUDE.sub("\n", text)}
+    texts = {}
+    _include(Path(__file__).with_name("half.cuh"), texts)
+    _include(source(file), texts)
     return "".join(f'#line 1 "{path}"\n{text}' for path, text in texts.items())
 
 
-def options(dtype) -> tuple[str, ...]:
-    """For the compiler, where numbers are of ``dtype``."""
-    real, wide = C_TYPES[dtype.name]
+def _include(path: Path, texts: dict) -> None:
+    """Add the text of ``path`` to ``texts``, after those of the files that it includes; each once."""
+    text = path.read_text()
+    for name in INCLUDE.findall(text):
+        if Path(__file__).with_name(name) not in texts:
+            _include(Path(__file__).with_name(name), texts)
+    texts[path] = INCLUDE.sub("\n", text).replace("#pragma once", "")
+
+
+def options(dtype: str) -> tuple[str, ...]:
+    """For the compiler, where numbers are of the dtype of this name."""
+    real, wide = C_TYPES[dtype]
     return STANDARD, f"-Dreal={real}", f"-Dwide={wide}"
 
 
@@ -87,4 +102,4 @@ def _module(file, dtype):
     """The file, compiled for the GPU; CuPy keeps the result on disk."""
     import cupy
 
-    return cupy.RawModule(code=code(file), options=options(dtype), backend="nvrtc")
+    return cupy.RawModule(code=code(file), options=options(dtype.name), backend="nvrtc")

@@ -12,9 +12,8 @@ from tests.kernels.cuda import with_cuda
 
 TOLERANCE = {np.float16: 2e-3, np.float32: 2e-6, np.float64: 1e-14}
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
-NAMES = [f"{room.__name__.split('.')[2]}-{dtype.__name__}" for room, dtype in ROOMS]
 
-by_room = pytest.mark.parametrize("room, dtype", with_cuda(ROOMS, cuda), ids=[*NAMES, "cuda-float32", "cuda-float64"])
+by_room = pytest.mark.parametrize("room, dtype", with_cuda(ROOMS, cuda))
 
 
 def numbers(shape, dtype, seed=0, strided=False):

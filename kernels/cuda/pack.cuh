@@ -1,0 +1,15 @@
+// Numbers that a thread reads or writes at once: N neighbours, at an address that is a multiple of their size.
+#pragma once
+
+constexpr int LANES = 16 / sizeof(real);  // of 16 bytes, the most that one access can move
+
+template <class T, int N = LANES> struct alignas(sizeof(T) * N) Pack { T at[N]; };
+
+template <int N, class T> __device__ Pack<T, N> load(const T *from) { return *(const Pack<T, N> *) from; }
+
+template <int N, class T> __device__ void store(T *to, const Pack<T, N> &pack) { *(Pack<T, N> *) to = pack; }
+
+// Whether arrays begin where packs may; a view of a part of an array may not.
+template <class... T> __device__ bool aligned(const T *...arrays) {
+    return (((unsigned long long) arrays % sizeof(Pack<T>) == 0) && ...);
+}

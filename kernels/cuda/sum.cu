@@ -1,0 +1,34 @@
+// Sums over axes, along teams of threads: see team.cuh. x is read once. Sums are double; numbers of 16 bits are first added up in
+// float, eight at a time. A channel of several parts leaves them in ``partial`` (channels, parts), for sum_parts.
+#include "team.cuh"
+
+extern "C" __global__ void sum(long long items, const real *__restrict__ x, int team, int outer, int kept, int inner, int parts,
+                               double divisor, double *__restrict__ partial, real *__restrict__ y) {
+    Share s = share_of_this_thread(items, team, outer, kept, inner, parts);
+    double total = 0;
+    walk(s, aligned(x), [&](auto size, long long place, int, int) {
+        constexpr int N = decltype(size)::value;
+        auto pack = load<N>(x + place);
+        if (sizeof(real) == 2) {
+            wide few = 0;
+            for (int k = 0; k < N; k++) few += pack.at[k];
+            total += few;
+        } else
+            for (int k = 0; k < N; k++) total += pack.at[k];
+    });
+    total = sum_of_team(s, total);
+    if (s.member || !s.exists) return;
+    if (partial)
+        partial[s.channel * parts + s.part] = total;
+    else
+        y[s.channel] = total / divisor;
+}
+
+extern "C" __global__ void sum_parts(long long items, const double *__restrict__ partial, int parts, double divisor,
+                                     real *__restrict__ y) {
+    Share s = share_of_this_thread(items, WARP, 1, 1, parts, 1);
+    double total = 0;
+    for (int part = s.member; s.exists && part < parts; part += s.members) total += partial[s.channel * parts + part];
+    total = sum_of_team(s, total);
+    if (s.exists && !s.member) y[s.channel] = total / divisor;
+}
