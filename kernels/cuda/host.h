@@ -24,6 +24,8 @@ constexpr int warpSize = 32;
 template <class N> std::enable_if_t<std::is_integral_v<N>, N> max(N a, N b) { return a > b ? a : b; }
 template <class N> std::enable_if_t<std::is_integral_v<N>, N> min(N a, N b) { return a < b ? a : b; }
 
+template <class N> N rsqrt(N value) { return 1 / sqrt(value); }
+
 namespace host {
 
 inline uint16_t half_of(float value) {

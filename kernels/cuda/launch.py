@@ -18,6 +18,7 @@ THREADS = 256  # in a block
 C_TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "float16": ("float16", "float"),
            "bfloat16": ("bfloat16", "float")}  # real, wide
 STANDARD = "-std=c++17"
+NVRTC = ("-default-device",)  # functions of the GPU without saying so: lambdas with ``auto`` parameters can't say it
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 
 
@@ -53,6 +54,11 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
 def lanes(dtype) -> int:
     """How many numbers of ``dtype`` are 16 bytes: LANES of pack.cuh."""
     return 16 // dtype.itemsize
+
+
+def wide(dtype) -> np.dtype:
+    """The dtype that numbers of ``dtype`` are computed in."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
 
 
 def source(file: str) -> Path:
@@ -102,4 +108,4 @@ def _module(file, dtype):
     """The file, compiled for the GPU; CuPy keeps the result on disk."""
     import cupy
 
-    return cupy.RawModule(code=code(file), options=options(dtype.name), backend="nvrtc")
+    return cupy.RawModule(code=code(file), options=NVRTC + options(dtype.name), backend="nvrtc")

@@ -10,8 +10,8 @@
 //
 // Precision. float64 is slow on many GPUs, so statistics are sums of deviations from a pivot, a number of the part: a few in
 // ``wide``, these in double. Parts are put together in double, by Chan, Golub and LeVeque, "Algorithms for computing the sample
-// variance" (1983), eq. 2.1. A large mean costs no digits, nor does an outlier as pivot: it makes the variance as large.
-#include "team.cuh"
+// variance" (1983), eq. 2.1. So a large mean costs no digits, and an outlier as pivot one or two of a variance that it makes large.
+#include "standard.cuh"
 
 struct Moments {
     double count, mean, squares;  // squares: sum of (x - mean)²
@@ -24,9 +24,9 @@ __device__ Moments moments(double count, double pivot, double sum, double square
 
 __device__ Moments moments_of_part(const Share &s, const real *x) {
     bool packs = aligned(x) && s.inner % LANES == 0;
-    int n = packs ? LANES : 1, in_row = s.inner / n;
+    int n = packs ? LANES : 1;
     Range range = range_of(s, n);
-    wide pivot = s.exists ? wide(x[s.first + range.from / in_row * s.stride + range.from % in_row * n]) : wide(0);
+    wide pivot = s.exists ? wide(x[place_of(s, n, range.from)]) : wide(0);
     double sum = 0, squares = 0;
     walk(s, packs, [&](auto size, long long place, int, int) {
         constexpr int N = decltype(size)::value;
@@ -51,36 +51,6 @@ __device__ Moments moments_of_all(const Share &s, const Moments *parts) {
     return moments(sum_of_team(s, count), pivot, sum_of_team(s, sum), sum_of_team(s, squares));
 }
 
-// x^ = (x - mean) / sqrt(var + eps). What rounding the mean loses is kept: near + rest is the mean.
-struct Standard {
-    wide near, rest, rstd;
-    __device__ wide operator()(wide x) const { return (x - near - rest) * rstd; }
-};
-
-__device__ Standard standard(double mean, double var, double eps) {
-    return {wide(mean), wide(mean - wide(mean)), wide(rsqrt(var + eps))};
-}
-
-// Which weight a number has: that of its channel, of its row, or of its place in the row.
-enum { OF_CHANNEL, OF_ROW, OF_PLACE };
-
-struct Weights {
-    const wide *first;  // of this channel
-    int kind;
-
-    __device__ Weights(const wide *weight, int kind, const Share &s, int groups) : kind(kind) {
-        int each = kind == OF_CHANNEL ? 1 : kind == OF_ROW ? s.outer : s.inner;
-        first = weight + s.channel % groups * each;
-    }
-    // Of the N numbers from place i of a row on.
-    template <int N> __device__ Pack<wide, N> of(int row, int i) const {
-        if (kind == OF_PLACE) return load<N>(first + i);
-        Pack<wide, N> all;
-        for (int k = 0; k < N; k++) all.at[k] = first[kind == OF_ROW ? row : 0];
-        return all;
-    }
-};
-
 extern "C" __global__ void statistics(long long items, const real *__restrict__ x, int team, int outer, int kept, int inner,
                                       int parts, double *__restrict__ partial) {
     Share s = share_of_this_thread(items, team, outer, kept, inner, parts);
@@ -102,7 +72,7 @@ extern "C" __global__ void standardise(long long items, const real *__restrict__
         hat = standard(m.mean, m.squares / m.count, eps);
         if (s.exists && !s.member && !s.part) mean[s.channel] = m.mean, var[s.channel] = m.squares / m.count;
     }
-    Weights w(weight, weights, s, groups), b(bias, weights, s, groups);
+    Weights w = weights_of(s, weight, weights, groups), b = weights_of(s, bias, weights, groups);
     walk(s, aligned(x, y, weight, bias), [&](auto size, long long place, int row, int i) {
         constexpr int N = decltype(size)::value;
         auto pack = load<N>(x + place);

@@ -53,6 +53,13 @@ __device__ Range range_of(const Share &s, int n) {
     return {from, (int) (all * (s.part + 1) / s.parts - from)};
 }
 
+// Where step u of n numbers begins.
+__device__ long long place_of(const Share &s, int n, long long u) {
+    if (u == 0) return s.first;
+    int in_row = s.inner / n;
+    return s.first + u / in_row * s.stride + u % in_row * n;
+}
+
 template <int N> struct Size { static constexpr int value = N; };
 
 // f(Size<N>, place, row, i) for each step of a thread: N numbers from x[place] on, those from i on in their row.

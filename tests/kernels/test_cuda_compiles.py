@@ -40,7 +40,7 @@ def compiled(nvrtc, code: str, *options: str) -> tuple[bool, str, bytes]:
 @pytest.mark.parametrize("file, dtype", [(file, dtype) for file in FILES for dtype in launch.C_TYPES
                                          if file not in NO_HALF or "16" not in dtype])
 def test_compiles_without_a_word(nvrtc, file, dtype, architecture):
-    good, log, code = compiled(nvrtc, launch.code(file), *launch.options(dtype), f"-arch={architecture}")
+    good, log, code = compiled(nvrtc, launch.code(file), *launch.NVRTC, *launch.options(dtype), f"-arch={architecture}")
     assert good and not log, log
     assert code.startswith(b"\x7fELF")
 
