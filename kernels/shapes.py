@@ -1,6 +1,7 @@
 """Output sizes, padding and pairs: the only place with size arithmetic."""
 
 import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,8 @@ def pool_output(size: int, kernel: int, stride: int, padding: int, dilation: int
     return windows - 1 if (windows - 1) * stride >= size + padding else windows
 
 
-class Windows(NamedTuple):
+@dataclass(frozen=True, eq=False)  # so it can be a key, by identity
+class Windows:
     """The windows of a pooling along one axis: window i covers positions starts[i], starts[i] + step, ... below stops[i].
 
     Padding is already cut off, so every position lies in the image. If before that all windows were alike, ``even`` tells how:

@@ -206,7 +206,7 @@ def _search(x, top, bottom, h_step, left, right, w_step):
     return best, place
 
 
-def take_winners(x, out_shape, winners):
+def take_winners(x, out_shape, winners, windows=None):
     """As the portable kernel."""
     x, winners = ready(x, winners)
     y = np.empty(out_shape, x.dtype)
@@ -229,7 +229,7 @@ def _row(matrix, row):
     return part(matrix, row * matrix.shape[1], matrix.shape[1])
 
 
-def add_winners(gy, out_shape, winners):
+def add_winners(gy, out_shape, winners, windows=None):
     """As the portable kernel."""
     gy, winners = ready(gy, winners)
     gx = np.empty(out_shape, gy.dtype)

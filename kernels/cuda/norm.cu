@@ -19,7 +19,8 @@ struct Moments {
 
 // From sums of deviations d from a pivot, and of d².
 __device__ Moments moments(double count, double pivot, double sum, double squares) {
-    return {count, pivot + sum / count, squares - sum * sum / count};
+    double mean = sum * (1 / count);
+    return {count, pivot + mean, squares - sum * mean};
 }
 
 __device__ Moments moments_of_part(const Share &s, const real *x) {
@@ -42,9 +43,9 @@ __device__ Moments moments_of_part(const Share &s, const real *x) {
 }
 
 __device__ Moments moments_of_all(const Share &s, const Moments *parts) {
-    double pivot = s.exists ? parts[s.channel * s.parts].mean : 0, count = 0, sum = 0, squares = 0;
+    double pivot = s.exists ? parts[(long long) s.channel * s.parts].mean : 0, count = 0, sum = 0, squares = 0;
     for (int p = s.member; s.exists && p < s.parts; p += s.members) {
-        Moments m = parts[s.channel * s.parts + p];
+        Moments m = parts[(long long) s.channel * s.parts + p];
         double d = m.mean - pivot;
         count += m.count, sum += m.count * d, squares += m.squares + m.count * d * d;
     }
@@ -55,7 +56,7 @@ extern "C" __global__ void statistics(long long items, const real *__restrict__ 
                                       int parts, double *__restrict__ partial) {
     Share s = share_of_this_thread(items, team, outer, kept, inner, parts);
     Moments m = moments_of_part(s, x);
-    if (s.exists && !s.member) ((Moments *) partial)[s.channel * parts + s.part] = m;
+    if (s.exists && !s.member) ((Moments *) partial)[(long long) s.channel * parts + s.part] = m;
 }
 
 // y, by a mean and var that are ``fixed``, or else those of ``partial``, or without it of x itself, which are written.
@@ -69,8 +70,9 @@ extern "C" __global__ void standardise(long long items, const real *__restrict__
         if (s.exists) hat = standard(mean[s.channel], var[s.channel], eps);
     } else {
         Moments m = partial ? moments_of_all(s, (const Moments *) partial) : moments_of_part(s, x);
-        hat = standard(m.mean, m.squares / m.count, eps);
-        if (s.exists && !s.member && !s.part) mean[s.channel] = m.mean, var[s.channel] = m.squares / m.count;
+        m.squares /= m.count;
+        hat = standard(m.mean, m.squares, eps);
+        if (s.exists && !s.member && !s.part) mean[s.channel] = m.mean, var[s.channel] = m.squares;
     }
     Weights w = weights_of(s, weight, weights, groups), b = weights_of(s, bias, weights, groups);
     walk(s, aligned(x, y, weight, bias), [&](auto size, long long place, int row, int i) {

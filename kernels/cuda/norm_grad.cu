@@ -28,7 +28,7 @@ __device__ Sums sums_of_part(const Share &s, const real *gy, const real *x, Weig
 __device__ Sums sums_of_all(const Share &s, const Sums *parts) {
     double plain = 0, by_hat = 0;
     for (int p = s.member; s.exists && p < s.parts; p += s.members) {
-        Sums part = parts[s.channel * s.parts + p];
+        Sums part = parts[(long long) s.channel * s.parts + p];
         plain += part.plain, by_hat += part.by_hat;
     }
     return {sum_of_team(s, plain), sum_of_team(s, by_hat)};
@@ -42,7 +42,7 @@ extern "C" __global__ void sums(long long items, const real *__restrict__ gy, co
     Standard hat = {};
     if (s.exists) hat = standard(mean[s.channel], var[s.channel], eps);
     Sums t = sums_of_part(s, gy, x, weights_of(s, weight, weights, groups), aligned(gy, x, weight), [=](int) { return hat; });
-    if (s.exists && !s.member) ((Sums *) partial)[s.channel * parts + s.part] = t;
+    if (s.exists && !s.member) ((Sums *) partial)[(long long) s.channel * parts + s.part] = t;
 }
 
 // gx, and the sums of each channel where ``gweight`` is not null, and what makes its x^ where ``hats`` is not null. ``fixed``:
@@ -83,5 +83,5 @@ extern "C" __global__ void channel_sums(long long items, const real *__restrict_
     const Standard *of_channel = (const Standard *) hats + s.channel / (kept / groups);
     Sums t = sums_of_part(s, gy, x, {nullptr, OF_CHANNEL}, aligned(gy, x),
                           [=](int row) { return of_channel[(long long) row * groups]; });
-    if (s.exists && !s.member) ((Sums *) partial)[s.channel * parts + s.part] = t;
+    if (s.exists && !s.member) ((Sums *) partial)[(long long) s.channel * parts + s.part] = t;
 }

@@ -31,5 +31,5 @@ struct Weights {
 // The weights of a channel, of which there are ``groups`` different ones.
 __device__ Weights weights_of(const Share &s, const wide *weight, int kind, int groups) {
     int each = kind == OF_CHANNEL ? 1 : kind == OF_ROW ? s.outer : s.inner;
-    return {weight + s.channel % groups * each, kind};
+    return {weight + (groups > 1 ? s.channel % groups * each : 0), kind};
 }

@@ -19,7 +19,7 @@ extern "C" __global__ void sum(long long items, const real *__restrict__ x, int 
     total = sum_of_team(s, total);
     if (s.member || !s.exists) return;
     if (partial)
-        partial[s.channel * parts + s.part] = total;
+        partial[(long long) s.channel * parts + s.part] = total;
     else
         y[s.channel] = total / divisor;
 }
@@ -28,7 +28,7 @@ extern "C" __global__ void sum_parts(long long items, const double *__restrict__
                                      real *__restrict__ y) {
     Share s = share_of_this_thread(items, WARP, 1, 1, parts, 1);
     double total = 0;
-    for (int part = s.member; s.exists && part < parts; part += s.members) total += partial[s.channel * parts + part];
+    for (int part = s.member; s.exists && part < parts; part += s.members) total += partial[(long long) s.channel * parts + part];
     total = sum_of_team(s, total);
     if (s.exists && !s.member) y[s.channel] = total / divisor;
 }

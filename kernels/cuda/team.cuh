@@ -15,7 +15,7 @@ enum Team { WARP, BLOCK, COLUMN };
 struct Share {  // of one thread
     int team, member, members;
     bool exists;  // if not, it only takes part in barriers
-    long long channel;
+    unsigned channel;
     int part, parts;
     long long first, stride;  // places of the channel's first number and, from there, of the next row
     int outer, inner;
@@ -23,24 +23,24 @@ struct Share {  // of one thread
 
 __device__ Share share_of_this_thread(long long items, int team, int outer, int kept, int inner, int parts) {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    Share s = {team, (int) threadIdx.x, (int) blockDim.x, true, blockIdx.x / parts, (int) (blockIdx.x % parts), parts};
+    Share s = {team, (int) threadIdx.x, (int) blockDim.x, true, blockIdx.x, 0, parts};
     if (team == WARP) {
-        s.channel = (long long) blockIdx.x * (blockDim.x / 32) + warp, s.member = lane, s.members = 32;
-        s.exists = s.channel < items;
-    }
-    int c = (int) (s.channel % kept);
-    long long batch = s.channel / kept;
+        s.channel = blockIdx.x * (blockDim.x / 32) + warp, s.member = lane, s.members = 32, s.exists = s.channel < items;
+    } else if (parts > 1)
+        s.channel = blockIdx.x / parts, s.part = blockIdx.x % parts;
+    unsigned batch = s.channel, c = 0;
     if (team == COLUMN) {
-        int groups = (kept + 31) / 32;
-        c = (int) (s.channel % groups) * 32 + lane, batch = s.channel / groups;
-        s.channel = batch * kept + c, s.member = warp, s.members = blockDim.x / 32, s.exists = c < kept;
-    }
-    s.stride = (long long) kept * inner, s.first = batch * outer * s.stride + (long long) c * inner;
+        unsigned groups = (kept + 31) / 32;
+        batch = s.channel / groups, c = s.channel % groups * 32 + lane, s.channel = batch * kept + c;
+        s.member = warp, s.members = blockDim.x / 32, s.exists = c < kept;
+    } else if (kept > 1)
+        batch = s.channel / kept, c = s.channel % kept;
+    s.stride = (long long) kept * inner, s.first = batch * (outer * s.stride) + (long long) c * inner;
     s.outer = outer, s.inner = inner;
     return s;
 }
 
-// The range of numbers, in steps of n, that makes a part.
+// The steps of n numbers, counted along a channel, that make a part.
 struct Range {
     long long from;
     int count;
@@ -53,7 +53,7 @@ __device__ Range range_of(const Share &s, int n) {
     return {from, (int) (all * (s.part + 1) / s.parts - from)};
 }
 
-// Where step u of n numbers begins.
+// Where step u begins.
 __device__ long long place_of(const Share &s, int n, long long u) {
     if (u == 0) return s.first;
     int in_row = s.inner / n;
@@ -62,19 +62,28 @@ __device__ long long place_of(const Share &s, int n, long long u) {
 
 template <int N> struct Size { static constexpr int value = N; };
 
-// f(Size<N>, place, row, i) for each step of a thread: N numbers from x[place] on, those from i on in their row.
+// f(Size<N>, place, row, i) for each step of a thread: N numbers from x[place] on, those from i on in their row. As long as there
+// are enough, several steps are taken without a branch, so that the loads of all are on their way together.
 template <int N, class F> __device__ void steps(const Share &s, F f) {
+    constexpr int TOGETHER = N == 1 ? 8 : 4;
     Range range = range_of(s, N);
-    if (!s.exists || s.member >= range.count) return;
-    unsigned in_row = s.inner / N, row_step = s.members / in_row, step = s.members % in_row;
-    unsigned row = range.from ? (unsigned) (range.from / in_row) : 0, i = (unsigned) (range.from - (long long) row * in_row) + s.member;
-    row += i / in_row, i %= in_row;
-#pragma unroll 4
-    for (int at = s.member; at < range.count; at += s.members) {
+    if (!s.exists || range.count == 0) return;
+    unsigned in_row = s.inner / N, row = 0, i = (unsigned) range.from + s.member, row_step = 0, step = s.members;
+    if (s.outer > 1) {
+        row = range.from ? (unsigned) (range.from / in_row) : 0, i -= row * in_row;
+        row += i / in_row, i %= in_row, row_step = step / in_row, step %= in_row;
+    }
+    auto one = [&] {
         f(Size<N>(), s.first + row * s.stride + (long long) i * N, (int) row, (int) i * N);
         row += row_step, i += step;
         if (i >= in_row) i -= in_row, row++;
+    };
+    int at = s.member;
+    for (; at + (TOGETHER - 1) * s.members < range.count; at += TOGETHER * s.members) {
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) one();
     }
+    for (; at < range.count; at += s.members) one();
 }
 
 template <class F> __device__ void walk(const Share &s, bool packs, F f) {

@@ -40,14 +40,17 @@ def _positions(windows):
         yield np.minimum(position, windows.stops - 1), position < windows.stops
 
 
-def take_winners(x, out_shape, winners):
-    """y[n, c, i, j] = the element of image (n, c) at flat index winners[n, c, i, j]."""
+def take_winners(x, out_shape, winners, windows=None):
+    """y[n, c, i, j] = the element of image (n, c) at flat index winners[n, c, i, j].
+
+    ``windows``, the (rows, columns) in which the winners were found, help kernels that gather; None for winners from anywhere.
+    """
     xp, (n, c) = namespace(x), x.shape[:2]
     planes = x.reshape(n, c, x.shape[2] * x.shape[3])
     return xp.take_along_axis(planes, winners.reshape(n, c, winners.shape[2] * winners.shape[3]), 2).reshape(out_shape)
 
 
-def add_winners(gy, out_shape, winners):
+def add_winners(gy, out_shape, winners, windows=None):
     """The adjoint: each gy is added to the element of its image that won; elements that won several windows get the sum."""
     xp = namespace(gy)
     n, c, oh, ow = gy.shape

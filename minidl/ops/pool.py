@@ -37,7 +37,7 @@ class MaxPool2d(Op):
 
     def backward(self, gy, _):
         winners = self.saved[0].array
-        return TakeWinners(gy.shape, self.shape, winners, transposed=True)(gy)
+        return TakeWinners(gy.shape, self.shape, winners, (self.rows, self.columns), transposed=True)(gy)
 
 
 class AvgPool2d(LinearOp):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels import kernel, use_backend
 from minidl.kernels.shapes import adaptive_windows, pool_divisors, pool_output, pool_windows
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import bfloat16, on_host, with_bfloat16
 
 BACKENDS = ["portable", None, pytest.param("cuda", marks=on_host)]
 
@@ -100,7 +100,9 @@ def test_max(backend, geometry, seed):
         back = np.zeros(x.shape)
         for at in np.ndindex(*values.shape):
             back[at[0], at[1]].reshape(-1)[winners[at]] += g[at]
-        assert np.allclose(kernel("add_winners", g)(g, x.shape, winners), back)
+        axes = windows(size, out, kernel_size, stride, padding, dilation)
+        for known in (None, axes):
+            assert np.allclose(kernel("add_winners", g)(g, x.shape, winners, known), back)
 
 
 @pytest.mark.parametrize("kernel_size, stride, padding", [((2, 2), (2, 2), (0, 0)), ((3, 2), (2, 1), (1, 1)),
@@ -147,6 +149,28 @@ def test_adaptive_windows(size, out, backend):
         values, winners = kernel("max_windows", x)(x, rows, columns)
     assert np.array_equal(np.take_along_axis(x.reshape(2, 1, -1), winners.reshape(2, 1, -1), 2), values.reshape(2, 1, -1))
     assert np.array_equal(values, np.moveaxis(np.array(expected), (0, 1), (2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, pytest.param(bfloat16, marks=with_bfloat16)])
+@on_host
+def test_numbers_of_16_bits_are_added_up_as_float(dtype):
+    """As the float64 kernels, rounded once."""
+    x = np.random.default_rng(0).integers(-9, 9, (2, 3, 7, 6)).astype(dtype)
+    rows, columns = pool_windows(7, 3, 3, 2, 0), pool_windows(6, 2, 3, 2, 0)
+    divisors, all_rows, all_columns = np.full((3, 2), 9.0), adaptive_windows(7, 1), adaptive_windows(6, 1)
+    g = np.random.default_rng(1).standard_normal((2, 3, 3, 2)).astype(dtype)
+    results = []
+    for backend, (x, g) in (("cuda", (x, g)), ("portable", (x.astype(np.float64), g.astype(np.float64)))):
+        with use_backend(backend):
+            values, winners = kernel("max_windows", x)(x, rows, columns)
+            results.append([values, winners, kernel("add_winners", g)(g, x.shape, winners, (rows, columns)),
+                            kernel("add_winners", g)(g, x.shape, winners), kernel("take_winners", x)(x, g.shape, winners),
+                            kernel("mean_windows", x)(x, g.shape, rows, columns, divisors),
+                            kernel("mean_windows", x)(x, (2, 3, 1, 1), all_rows, all_columns, np.full((1, 1), 42.0)),
+                            kernel("spread_windows", g)(g, x.shape, rows, columns, divisors)])
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == (dtype if expected.dtype == np.float64 else np.int64)
+        np.testing.assert_allclose(found.astype(float), expected, rtol=1e-3 if dtype == np.float16 else 8e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
