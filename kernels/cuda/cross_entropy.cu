@@ -1,45 +1,54 @@
-// Cross-entropy of softmax(x) against class indices: one warp to a row of x (R, C). Formulas: kernels/portable.
-// Sums are formed in double, so that a loss is exact to the last digit of real.
-#include "warp.cuh"
+// Cross-entropy of softmax(x) against class indices: one warp to a row of x (R, C), which is read once (row.cuh), and again for
+// smoothing. Formulas: kernels/portable. Exponentials are ``wide``, sums and the loss double.
+#include "row.cuh"
 
-__device__ double weight_of(const real *weight, long long c) { return weight ? double(weight[c]) : 1; }
+__device__ wide weight_of(const wide *weight, long long c) { return weight ? weight[c] : wide(1); }
 
-extern "C" __global__ void cross_entropy(long long items, const real *x, const long long *target, const real *weight,
-                                         long long ignored, double smoothing, int classes, real *loss, double *log_total) {
-    long long thread = (long long) blockIdx.x * blockDim.x + threadIdx.x, row = thread / 32;
-    int lane = thread % 32;
-    if (row >= items) return;  // the whole warp
-    const real *scores = x + row * classes;
-    double largest = scores[0], sum = 0, smooth = 0;
-    for (int c = lane; c < classes; c += 32) largest = fmax(largest, double(scores[c]));
-    largest = max_of_warp(largest);
-    for (int c = lane; c < classes; c += 32) sum += exp(scores[c] - largest);
+extern "C" __global__ void cross_entropy(long long items, const real *__restrict__ x, const long long *__restrict__ target,
+                                         const wide *__restrict__ weight, long long ignored, double smoothing, int classes,
+                                         real *__restrict__ loss, double *__restrict__ log_total) {
+    Row row = row_of_this_thread(items, classes, 1);
+    if (!row.exists) return;  // the whole warp
+    wide largest = x[row.first];
+    double sum = 0, smooth = 0;
+    by_length(row, [&](auto size) {
+        constexpr int KEPT = decltype(size)::value;
+        wide kept[KEPT + 1];
+        over<KEPT>(row, [&](int j, long long i) {
+            kept[j] = x[i];
+            largest = fmax(largest, kept[j]);
+        });
+        largest = row.largest(largest);
+        over<KEPT>(row, [&](int j, long long i) { sum += exp((KEPT ? kept[j] : wide(x[i])) - largest); });
+    });
     double total = largest + log(sum_of_warp(sum));
     if (smoothing) {
-        for (int c = lane; c < classes; c += 32) smooth += weight_of(weight, c) * (total - scores[c]);
+        over<0>(row, [&](int, long long i) { smooth += weight_of(weight, i - row.first) * (total - x[i]); });
         smooth = smoothing / classes * sum_of_warp(smooth);
     }
-    if (lane) return;
-    long long t = target[row];
-    log_total[row] = total;
-    loss[row] = t == ignored ? 0 : (1 - smoothing) * weight_of(weight, t) * (total - scores[t]) + smooth;
+    if (row.start) return;
+    long long n = row.first / classes, t = target[n];
+    log_total[n] = total;
+    loss[n] = t == ignored ? 0 : (1 - smoothing) * weight_of(weight, t) * (total - x[row.first + t]) + smooth;
 }
 
-extern "C" __global__ void cross_entropy_grad(long long items, const real *gy, const real *x, const double *log_total,
-                                              const long long *target, const real *weight, long long ignored, double smoothing,
-                                              int classes, real *gx) {
-    long long thread = (long long) blockIdx.x * blockDim.x + threadIdx.x, row = thread / 32;
-    int lane = thread % 32;
-    if (row >= items) return;
-    long long t = target[row];
-    double weights = 0;
-    for (int c = lane; c < classes; c += 32) weights += weight_of(weight, c);
-    weights = sum_of_warp(weights);
-    for (int c = lane; c < classes; c += 32) {
-        long long i = row * classes + c;
-        double p = exp(x[i] - log_total[row]), hard = 0;
-        if (t != ignored) hard = (1 - smoothing) * weight_of(weight, t) * (p - (c == t));
-        double soft = smoothing / classes * (p * weights - weight_of(weight, c));
-        gx[i] = t == ignored ? 0 : gy[row] * (hard + soft);
+extern "C" __global__ void cross_entropy_grad(long long items, const real *__restrict__ gy, const real *__restrict__ x,
+                                              const double *__restrict__ log_total, const long long *__restrict__ target,
+                                              const wide *__restrict__ weight, long long ignored, double smoothing, int classes,
+                                              real *__restrict__ gx) {
+    Row row = row_of_this_thread(items, classes, 1);
+    if (!row.exists) return;
+    long long n = row.first / classes, t = target[n], hit = row.first + t;
+    wide weights = 0, near = log_total[n], rest = log_total[n] - near;  // near + rest keeps the digits of a large total
+    if (smoothing) {
+        for (int c = row.start; c < classes; c += 32) weights += weight_of(weight, c);
+        weights = sum_of_warp(weights);
     }
+    wide hard = t == ignored ? wide(0) : wide((1 - smoothing) * weight_of(weight, t) * gy[n]);
+    wide soft = smoothing / classes * gy[n];
+    over<0>(row, [&](int, long long i) {
+        wide p = exp(x[i] - near - rest), g = hard * (p - (i == hit));
+        if (smoothing) g += soft * (p * weights - weight_of(weight, i - row.first));
+        gx[i] = t == ignored ? wide(0) : g;
+    });
 }

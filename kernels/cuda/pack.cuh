@@ -13,3 +13,8 @@ template <int N, class T> __device__ void store(T *to, const Pack<T, N> &pack) {
 template <class... T> __device__ bool aligned(const T *...arrays) {
     return (((unsigned long long) arrays % sizeof(Pack<T>) == 0) && ...);
 }
+
+// A number that the compiler knows, as an argument.
+template <int N> struct Size {
+    static constexpr int value = N;
+};

@@ -4,22 +4,7 @@
 //
 // ``h_windows`` (2, rows): window i covers rows h_windows[0][i], then every h_step, below h_windows[1][i], all in the image.
 // ``h_covers`` (2, height): row h lies in no windows but h_covers[0][h] up to, not including, h_covers[1][h]. Columns alike.
-
-struct Place {
-    long long plane;
-    int i, j;
-};
-
-template <class N> __device__ Place split(N item, N rows, N columns) {
-    N line = item / columns, plane = line / rows;
-    return {(long long) plane, (int) (line - plane * rows), (int) (item - line * columns)};
-}
-
-// Where number ``item`` of an array (planes, rows, columns) stands. Divisions of 64 bits take long.
-__device__ Place place_of(long long item, int rows, int columns) {
-    if (item >> 32) return split<unsigned long long>(item, rows, columns);
-    return split<unsigned>(item, rows, columns);
-}
+#include "place.cuh"
 
 struct Window {
     int h, h_stop, h_step, w, w_stop, w_step;

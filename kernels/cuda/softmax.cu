@@ -1,72 +1,70 @@
-// Softmax and its logarithm along one axis, and their gradients. Formulas: kernels/portable.
-//
-// An array is seen as (outer, length, inner), the axis in the middle. A row, the ``length`` numbers that belong together, lies
-// ``inner`` apart and is worked on by one warp: thread ``lane`` takes elements lane, lane + 32, ...
-#include "warp.cuh"
+// Softmax and its logarithm along one axis, and their gradients. Formulas: kernels/portable. Who computes what, and how often
+// numbers are read: row.cuh.
+#include "row.cuh"
 
-struct Row {
-    long long first;  // place of its first element
-    int lane;
-    bool exists;
-};
-
-__device__ Row row_of_this_warp(long long rows, int length, long long inner) {
-    long long thread = (long long) blockIdx.x * blockDim.x + threadIdx.x, row = thread / 32;
-    return {row / inner * length * inner + row % inner, (int) (thread % 32), row < rows};
+template <bool LOGARITHM, class Kept> __device__ void softmax_of(const Row &row, Kept, const real *x, real *y) {
+    constexpr int KEPT = Kept::value;
+    wide kept[KEPT + 1], largest = x[row.first], sum = 0;
+    over<KEPT>(row, [&](int j, long long i) {
+        kept[j] = x[i];
+        largest = fmax(largest, kept[j]);  // a NaN is no maximum, and makes the sum NaN
+    });
+    largest = row.largest(largest);
+    over<KEPT>(row, [&](int j, long long i) {
+        wide shifted = (KEPT ? kept[j] : wide(x[i])) - largest, e = exp(shifted);
+        kept[j] = LOGARITHM ? shifted : e;
+        sum += e;
+    });
+    sum = row.sum(sum);
+    wide scale = LOGARITHM ? log(sum) : 1 / sum;
+    over<KEPT>(row, [&](int j, long long i) {
+        if (LOGARITHM)
+            y[i] = (KEPT ? kept[j] : x[i] - largest) - scale;
+        else
+            y[i] = (KEPT ? kept[j] : exp(x[i] - largest)) * scale;
+    });
 }
 
-// The largest of a row, and the sum of exp(x - largest). A NaN is no maximum, and makes the sum NaN.
-__device__ void totals(Row row, int length, long long inner, const real *x, real &largest, real &sum) {
-    largest = x[row.first], sum = 0;
-    for (int k = row.lane; k < length; k += 32) largest = fmax(largest, x[row.first + k * inner]);
-    largest = max_of_warp(largest);
-    for (int k = row.lane; k < length; k += 32) sum += exp(x[row.first + k * inner] - largest);
-    sum = sum_of_warp(sum);
+extern "C" __global__ void softmax(long long items, const real *__restrict__ x, real *__restrict__ y, int length,
+                                   long long inner) {
+    Row row = row_of_this_thread(items, length, inner);
+    if (row.exists) by_length(row, [&](auto kept) { softmax_of<false>(row, kept, x, y); });  // or not, for the whole warp
 }
 
-extern "C" __global__ void softmax(long long items, const real *x, real *y, int length, long long inner) {
-    Row row = row_of_this_warp(items, length, inner);
-    if (!row.exists) return;  // the whole warp
-    real largest, sum;
-    totals(row, length, inner, x, largest, sum);
-    for (int k = row.lane; k < length; k += 32) {
-        long long i = row.first + k * inner;
-        y[i] = exp(x[i] - largest) / sum;
-    }
+extern "C" __global__ void log_softmax(long long items, const real *__restrict__ x, real *__restrict__ y, int length,
+                                       long long inner) {
+    Row row = row_of_this_thread(items, length, inner);
+    if (row.exists) by_length(row, [&](auto kept) { softmax_of<true>(row, kept, x, y); });
 }
 
-extern "C" __global__ void log_softmax(long long items, const real *x, real *y, int length, long long inner) {
-    Row row = row_of_this_warp(items, length, inner);
-    if (!row.exists) return;
-    real largest, sum;
-    totals(row, length, inner, x, largest, sum);
-    for (int k = row.lane; k < length; k += 32) {
-        long long i = row.first + k * inner;
-        y[i] = x[i] - largest - log(sum);
-    }
+extern "C" __global__ void softmax_grad(long long items, const real *__restrict__ gy, const real *__restrict__ y,
+                                        real *__restrict__ gx, int length, long long inner) {
+    Row row = row_of_this_thread(items, length, inner);
+    if (row.exists)
+        by_length(row, [&](auto size) {
+            constexpr int KEPT = decltype(size)::value;
+            wide kept[KEPT + 1], mean = 0;
+            over<KEPT>(row, [&](int j, long long i) {
+                kept[j] = gy[i];
+                mean += kept[j] * y[i];
+            });
+            mean = row.sum(mean);
+            over<KEPT>(row, [&](int j, long long i) { gx[i] = y[i] * ((KEPT ? kept[j] : wide(gy[i])) - mean); });
+        });
 }
 
-extern "C" __global__ void softmax_grad(long long items, const real *gy, const real *y, real *gx, int length, long long inner) {
-    Row row = row_of_this_warp(items, length, inner);
-    if (!row.exists) return;
-    real mean = 0;
-    for (int k = row.lane; k < length; k += 32) mean += gy[row.first + k * inner] * y[row.first + k * inner];
-    mean = sum_of_warp(mean);
-    for (int k = row.lane; k < length; k += 32) {
-        long long i = row.first + k * inner;
-        gx[i] = y[i] * (gy[i] - mean);
-    }
-}
-
-extern "C" __global__ void log_softmax_grad(long long items, const real *gy, const real *y, real *gx, int length,
-                                            long long inner) {
-    Row row = row_of_this_warp(items, length, inner);
-    if (!row.exists) return;
-    real sum = 0;
-    for (int k = row.lane; k < length; k += 32) sum += gy[row.first + k * inner];
-    sum = sum_of_warp(sum);
-    for (int k = row.lane; k < length; k += 32) {
-        long long i = row.first + k * inner;
-        gx[i] = gy[i] - exp(y[i]) * sum;
-    }
+extern "C" __global__ void log_softmax_grad(long long items, const real *__restrict__ gy, const real *__restrict__ y,
+                                            real *__restrict__ gx, int length, long long inner) {
+    Row row = row_of_this_thread(items, length, inner);
+    if (row.exists)
+        by_length(row, [&](auto size) {
+            constexpr int KEPT = decltype(size)::value;
+            wide kept[KEPT + 1], sum = 0;
+            over<KEPT>(row, [&](int j, long long i) {
+                kept[j] = gy[i];
+                sum += kept[j];
+            });
+            sum = row.sum(sum);
+            over<KEPT>(row, [&](int j, long long i) { gx[i] = (KEPT ? kept[j] : wide(gy[i])) - exp(wide(y[i])) * sum; });
+        });
 }

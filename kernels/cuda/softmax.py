@@ -1,4 +1,4 @@
-"""Softmax on the GPU, one warp to a row: see softmax.cu."""
+"""Softmax on the GPU: see softmax.cu."""
 
 import math
 
@@ -35,5 +35,6 @@ def _rows(name, axis, *arrays):
     axis %= len(shape)
     inner = math.prod(shape[axis + 1 :])
     rows = math.prod(shape[:axis]) * inner if shape[axis] else 0
-    launch(f"softmax.{name}", rows, *map(ready, arrays), out, shape[axis], np.int64(inner), dtype=out.dtype, per_item=WARP)
+    launch(f"softmax.{name}", rows, *map(ready, arrays), out, shape[axis], np.int64(inner), dtype=out.dtype,
+           per_item=1 if inner >= WARP else WARP)
     return out

@@ -60,8 +60,6 @@ __device__ long long place_of(const Share &s, int n, long long u) {
     return s.first + u / in_row * s.stride + u % in_row * n;
 }
 
-template <int N> struct Size { static constexpr int value = N; };
-
 // f(Size<N>, place, row, i) for each step of a thread: N numbers from x[place] on, those from i on in their row. As long as there
 // are enough, several steps are taken without a branch, so that the loads of all are on their way together.
 template <int N, class F> __device__ void steps(const Share &s, F f) {

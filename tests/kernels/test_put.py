@@ -4,27 +4,29 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import put as cpu
+from minidl.kernels.cuda import put as cuda
 from minidl.kernels.portable import put as portable
+from tests.kernels.cuda import on_host, with_cuda
 
 ROOMS = [(room, dtype) for room in (portable, cpu) for dtype in (np.float32, np.float64)]
 
 
-@pytest.mark.parametrize("room, dtype", [*ROOMS, (portable, np.float16), (portable, np.int64)])
+@pytest.mark.parametrize("room, dtype", with_cuda([*ROOMS, (portable, np.float16), (portable, np.int64)], cuda))
 @pytest.mark.parametrize("b, r, count", [(5, 3, 4), (700, 7, 11), (6000, 1, 3), (0, 3, 4), (5, 0, 4), (0, 3, 0)])
 def test_put_rows(room, dtype, b, r, count):
     random = np.random.default_rng(0)
-    x = random.integers(-9, 9, (2 * b, r)).astype(dtype)[::2]
+    x = random.integers(-9, 9, (2 * b, r)).astype(dtype)[::2]  # their sums are exact
     rows = random.integers(0, max(count, 1), 2 * b)[1::2]
     expected = np.zeros((count, r))
     for i in range(b):
         expected[rows[i]] += x[i]
     before = x.copy(), rows.copy()
     y = room.put_rows(x, rows, count)
-    assert y.dtype == dtype and y.shape == (count, r) and np.array_equal(y, expected)  # small integers: sums are exact
+    assert y.dtype == dtype and y.shape == (count, r) and np.array_equal(y, expected.astype(dtype))
     assert np.array_equal(x, before[0]) and np.array_equal(rows, before[1])
 
 
-@pytest.mark.parametrize("room", [portable, cpu])
+@pytest.mark.parametrize("room", [portable, cpu, pytest.param(cuda, marks=on_host)])
 def test_nan_and_inf_stay_in_their_rows(room):
     x = np.ones((3000, 2), np.float32)
     x[0], x[1] = np.nan, np.inf

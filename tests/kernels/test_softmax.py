@@ -12,9 +12,9 @@ from minidl.kernels.cuda import cross_entropy as cuda_ce
 from minidl.kernels.cuda import softmax as cuda
 from minidl.kernels.portable import cross_entropy as portable_ce
 from minidl.kernels.portable import softmax as portable
-from tests.kernels.cuda import with_cuda
+from tests.kernels.cuda import bfloat16, with_cuda
 
-TOLERANCE = {np.float16: 2e-3, np.float32: 2e-6, np.float64: 1e-14}
+TOLERANCE = {np.float16: 2e-3, bfloat16: 1.6e-2, np.float32: 2e-6, np.float64: 1e-14}
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 CE_ROOMS = [(cpu_ce if room is cpu else portable_ce, dtype) for room, dtype in ROOMS]
 NAN, INF = math.nan, math.inf
@@ -77,7 +77,7 @@ def test_softmax(room, dtype, shape, axis, strided):
 
 @by_room
 def test_softmax_of_extremes(room, dtype):
-    big = 1e4
+    big = float(dtype(1e4))
     x = np.array([[big, 0, -big], [0, 0, -INF], [2, 2, 2]], dtype)
     np.testing.assert_array_equal(room.softmax(x, 1)[:2], [[1, 0, 0], [0.5, 0.5, 0]])
     np.testing.assert_allclose(room.softmax(x, 1)[2], 1 / 3, rtol=TOLERANCE[dtype])
