@@ -12,8 +12,8 @@ def cross_entropy(x, target, weight, ignore_index, smoothing):
     """As the portable kernel."""
     xp = namespace(x)
     loss, log_total = xp.empty(len(x), x.dtype), xp.empty(len(x), np.float64)
-    launch("cross_entropy.cross_entropy", len(x), *ready(x, target, _wide(weight, x)), np.int64(ignore_index), float(smoothing), x.shape[1],
-           loss, log_total, dtype=x.dtype, per_item=WARP)
+    launch("cross_entropy.cross_entropy", len(x), *ready(x, target, _wide(weight, x)), np.int64(ignore_index), float(smoothing),
+           x.shape[1], loss, log_total, dtype=x.dtype, per_item=WARP)
     return loss, log_total
 
 

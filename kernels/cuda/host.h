@@ -46,7 +46,8 @@ enum Waits { NOTHING, WARP, BLOCK, ENDED };
 struct Fiber {
     ucontext_t context;
     Waits waits;
-    uint64_t given;  // what it shows the others of its warp
+    uint64_t given[2];  // what it shows the others of its warp, in turn: they may still look at the last one
+    int exchanges;
 };
 
 static std::vector<Fiber> fibers;
@@ -87,7 +88,7 @@ inline bool run_fibers(int threads) {
         getcontext(&fibers[t].context);
         fibers[t].context.uc_stack.ss_sp = &stacks[t * STACK];
         fibers[t].context.uc_stack.ss_size = STACK;
-        fibers[t].waits = NOTHING;
+        fibers[t].waits = NOTHING, fibers[t].exchanges = 0;
         makecontext(&fibers[t].context, enter, 0);
     }
     for (;;) {
@@ -119,10 +120,10 @@ inline int run(long long blocks, int threads, const std::function<void()> &kerne
 // The value that thread ``lane`` of the caller's warp gives.
 template <class N> N exchange(N value, int lane) {
     static_assert(sizeof(N) <= sizeof(uint64_t));
-    std::memcpy(&current().given, &value, sizeof(N));
+    int turn = current().exchanges++ % 2;
+    std::memcpy(&current().given[turn], &value, sizeof(N));
     wait(WARP);
-    std::memcpy(&value, &fibers[threadIdx.x / warpSize * warpSize + lane].given, sizeof(N));
-    wait(WARP);  // until all have looked
+    std::memcpy(&value, &fibers[threadIdx.x / warpSize * warpSize + lane].given[turn], sizeof(N));
     return value;
 }
 

@@ -63,8 +63,8 @@ def _compiled(file, dtype):
     path.write_text(f'#include "{HEADER}"\n{text}\n{calls}')
     optimised = ("-O0", "-g") if os.environ.get("MINIDL_CUDA_DEBUG") == "1" else ("-O2",)
     barriers = int("__sync" in text or "_sync(" in text)
-    command = [compiler, *options(dtype.name), f"-DBARRIERS={barriers}", *optimised, "-shared", "-fPIC", "-ffp-contract=off", "-Wall",
-               "-Werror", "-Wno-unknown-pragmas", "-Wno-sign-compare", str(path), "-o", str(out)]
+    command = [compiler, *options(dtype.name), f"-DBARRIERS={barriers}", *optimised, "-shared", "-fPIC", "-ffp-contract=off",
+               "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-sign-compare", str(path), "-o", str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{file}.cu does not compile as C++:\n{result.stderr}")

@@ -5,7 +5,6 @@ import math
 from minidl.kernels import namespace
 from minidl.kernels.cuda.launch import launch, ready
 
-
 CHUNK = 16  # channels to a thread, as in lrn.cu
 
 

@@ -1,4 +1,4 @@
-// Sums over parts of an array x (batch, outer, kept, inner): over ``outer`` and ``inner``, one for each of its batch * kept channels.
+// Sums over an array x (batch, outer, kept, inner), over ``outer`` and ``inner``: one for each of its batch * kept channels.
 // A team of threads adds up one of ``parts`` equal parts of a channel:
 //   WARP    32 threads: for channels with few numbers, all in one part
 //   BLOCK   256 threads

@@ -229,7 +229,8 @@ def test_teams_that_share_a_channel(room, dtype, shape, groups):
     x, gy, wide = numbers(shape, dtype), numbers(shape, dtype, 1), np.float64 if dtype == np.float64 else np.float32
     weight, bias = numbers((2, shape[1]), wide, 2)
     results = []
-    for kernels, (x, gy) in ((cuda, (x, gy)), (portable, (x.astype(np.float64), gy.astype(np.float64)))):
+    for kernels, widest in ((cuda, dtype), (portable, np.float64)):
+        x, gy = x.astype(widest), gy.astype(widest)
         y, mean, var = kernels.batch_norm(x, weight, bias, EPS)
         results.append([y, mean, var, *kernels.batch_norm_grad(gy, x, weight, EPS, mean, var, False)])
         results[-1] += kernels.batch_norm_grad(gy, x, weight, EPS, bias, var, True)

@@ -160,7 +160,8 @@ def test_numbers_of_16_bits_are_added_up_as_float(dtype):
     divisors, all_rows, all_columns = np.full((3, 2), 9.0), adaptive_windows(7, 1), adaptive_windows(6, 1)
     g = np.random.default_rng(1).standard_normal((2, 3, 3, 2)).astype(dtype)
     results = []
-    for backend, (x, g) in (("cuda", (x, g)), ("portable", (x.astype(np.float64), g.astype(np.float64)))):
+    for backend, widest in (("cuda", dtype), ("portable", np.float64)):
+        x, g = x.astype(widest), g.astype(widest)
         with use_backend(backend):
             values, winners = kernel("max_windows", x)(x, rows, columns)
             results.append([values, winners, kernel("add_winners", g)(g, x.shape, winners, (rows, columns)),

@@ -11,7 +11,8 @@ from minidl.kernels.portable import sum as portable
 from tests.kernels.cuda import bfloat16, with_cuda
 
 ROOMS = [(room, dtype) for room in (cpu, portable) for dtype in (np.float32, np.float64)] + [(portable, np.float16)]
-TOLERANCE = {np.float16: 1e-3, bfloat16: 8e-3, np.float32: 1e-7, np.float64: 1e-13}  # rounded once; float64 at each of up to 150,000 terms
+# Rounded once; float64 at each of up to 150,000 terms.
+TOLERANCE = {np.float16: 1e-3, bfloat16: 8e-3, np.float32: 1e-7, np.float64: 1e-13}
 
 by_room = pytest.mark.parametrize("room, dtype", with_cuda(ROOMS, cuda))
 
@@ -27,7 +28,8 @@ def naive(x, axes):
 
 SHAPES = [((7,), (0,)), ((3, 5), (0,)), ((3, 5), (1,)), ((3, 5), (0, 1)), ((2, 3, 4, 5), (0, 2, 3)), ((2, 3, 4, 5), (1, 3)),
           ((2, 3, 4, 5), (0, 2)), ((2, 3, 1, 5, 2, 3), (1, 3, 5)), ((2, 3, 2, 3, 4), (1, 3)), ((1, 3, 1), (1,)), ((0, 3), (0,)),
-          ((3, 0), (0,)), ((2, 3, 4), ()), ((3, 8200), (1,)), ((1500, 70), (0,)), ((7, 3, 40, 50), (0, 2, 3)), ((3, 4, 64), (1, 2))]
+          ((3, 0), (0,)), ((2, 3, 4), ()), ((3, 8200), (1,)), ((1500, 70), (0,)), ((7, 3, 40, 50), (0, 2, 3)),
+          ((3, 4, 64), (1, 2)), ((2, 9000, 3), (1,)), ((3, 20_000), (1,))]
 
 
 @pytest.mark.parametrize("strided", [False, True])
