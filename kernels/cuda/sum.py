@@ -11,8 +11,8 @@ from minidl.kernels.portable import sum as portable
 
 
 def sum(x, axes, keepdims=False, divisor=1):
-    """As the portable kernel."""
-    if not axes:
+    """As the portable kernel, which adds up arrays that are too large to be counted in 32 bits."""
+    if not axes or x.size >= 1 << 31:
         return portable.sum(x, axes, keepdims, divisor)
     sizes, total = _alternating(x.shape, axes), ready(x)
     while len(sizes) > 4:  # the last axes first

@@ -62,6 +62,16 @@ def test_edges(room, dtype):
     np.testing.assert_array_equal(room.leaky_relu_grad(gy, x, 0.5).astype(float), [INF, 0.5, 1, INF, 1.5])
 
 
+@pytest.mark.parametrize("start", range(1, 9))
+@pytest.mark.parametrize("room, dtype", with_cuda([], cuda))
+def test_views_that_begin_and_end_anywhere(room, dtype, start):
+    """Kernels that read 16 bytes at a time take numbers one by one where that is not possible."""
+    x, y = numbers((70,), dtype), numbers((70,), dtype, 1)
+    for stop in range(60, 69):
+        np.testing.assert_array_equal(room.add(x[start:stop], y[start:stop]), (x + y)[start:stop])
+        np.testing.assert_array_equal(room.add(x[:stop], y[1 : stop + 1]), x[:stop] + y[1 : stop + 1])
+
+
 def test_on_all_threads():
     x, gy = numbers((1_000_003,), np.float32), numbers((1_000_003,), np.float32, 1)
     np.testing.assert_array_equal(cpu.add(x, gy), portable.add(x, gy))

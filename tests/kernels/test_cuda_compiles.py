@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from minidl.kernels.cuda import launch
 
 NO_HALF = {"optim", "philox"}  # left to the portable kernels
+RESOURCES = re.compile(r"ptxas +(info|\.) ")  # lines that say what a kernel needs
 FILES = sorted(path.stem for path in Path(launch.__file__).parent.glob("*.cu"))
 
 
@@ -39,9 +41,11 @@ def compiled(nvrtc, code: str, *options: str) -> tuple[bool, str, bytes]:
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90a"])
 @pytest.mark.parametrize("file, dtype", [(file, dtype) for file in FILES for dtype in launch.C_TYPES
                                          if file not in NO_HALF or "16" not in dtype])
-def test_compiles_without_a_word(nvrtc, file, dtype, architecture):
-    good, log, code = compiled(nvrtc, launch.code(file), *launch.NVRTC, *launch.options(dtype), f"-arch={architecture}")
-    assert good and not log, log
+def test_compiles_without_a_word_and_spills_no_registers(nvrtc, file, dtype, architecture):
+    good, log, code = compiled(nvrtc, launch.code(file), *launch.NVRTC, *launch.options(dtype), f"-arch={architecture}",
+                               "--ptxas-options=-v")
+    assert good and all(RESOURCES.match(line) for line in log.splitlines()), log
+    assert "spill stores" in log and not re.search(r"[1-9]\d* bytes spill", log), log
     assert code.startswith(b"\x7fELF")
 
 
