@@ -6,6 +6,8 @@ as C++ for the host, where a test or a debugger can follow it thread by thread (
 
 DTYPES = {"float32", "float64", "float16", "bfloat16", "uint32"}  # uint32: the keys of random numbers
 KERNELS = {
+    "matmul": "matmul",
+    "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv", "im2col": "im2col", "col2im": "im2col",
     "sum": "sum", "erf": "erf", "put_rows": "put",
     "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",

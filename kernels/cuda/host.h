@@ -13,7 +13,7 @@
 #define __global__ __attribute__((unused))
 #define __device__ __attribute__((unused))
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __shared__ static  // blocks run in turn, so one copy is enough
 #define __restrict__ __restrict
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl.kernels.cuda.geometry import GEOMETRY
 from minidl.kernels.cuda.launch import C_TYPES, code, options
 
 HEADER = Path(__file__).with_name("host.h")
-KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)')
+KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([\w, ]+\)\s)?(\w+)\(([^)]*)\)')
 DTYPES = {"int": np.int32, "long long": np.int64, "unsigned": np.uint32, "bool": np.bool_, "float": np.float32,
-          "double": np.float64}
+          "double": np.float64, "Geometry": GEOMETRY}
 
 
 def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> None:

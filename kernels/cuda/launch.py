@@ -2,8 +2,8 @@
 
 A file *.cu is compiled once for each dtype of its numbers, which it calls ``real``; ``wide`` is what they are computed in, float
 for numbers of 16 bits and ``real`` itself for the others. Its kernels take pointers to contiguous arrays and plain numbers:
-Python's int is passed as ``int``, float as ``double``, bool as ``bool``, None as a null pointer. How many items there are is the
-first parameter, ``long long items``; thread i takes care of item i.
+Python's int is passed as ``int``, float as ``double``, bool as ``bool``, None as a null pointer, a record as a struct. How many
+items there are is the first parameter, ``long long items``; thread i takes care of item i.
 """
 
 import functools
@@ -48,6 +48,7 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
 
         host.run(file, function, np.dtype(dtype), blocks, THREADS, args)
     else:
+        args = (np.asarray(arg) if isinstance(arg, np.void) else arg for arg in args)  # CuPy takes a struct as an array of one
         _module(file, np.dtype(dtype)).get_function(function)((blocks,), (THREADS,), tuple(args))
 
 

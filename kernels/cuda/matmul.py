@@ -1,0 +1,61 @@
+"""Products of matrices on the GPU: see matmul.cu.
+
+cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a stream is captured into a graph; then, and for NumPy
+arrays, our own kernel runs.
+"""
+
+import math
+
+import numpy as np
+
+from minidl.kernels import namespace, note
+from minidl.kernels.cuda.gemm import LARGEST, launch_in_parts, plan
+from minidl.kernels.cuda.launch import C_TYPES
+from minidl.kernels.portable import matmul as portable
+
+
+def matmul(x, y):
+    """As the portable kernel."""
+    if not _captured(x):
+        note("matmul", "portable", "cuBLAS")
+    elif x.dtype.name not in C_TYPES or max(map(_extent, (x, y))) > LARGEST:
+        note("matmul", "portable", f"not a product of {' or '.join(C_TYPES)} that can be counted in 32 bits")
+    else:
+        return product(x, y)
+    return portable.matmul(x, y)
+
+
+def product(x, y):
+    """x (..., M, K) y (..., K, N) -> (..., M, N), batches broadcast; transposed matrices and slices are read where they lie."""
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    x, y = _batched(x, batch), _batched(y, batch)
+    (batches, m, k), n = x.shape, y.shape[2]
+    z = namespace(x).empty((*batch, m, n), x.dtype)
+    rows, *cut = plan(m, n, k, batches)
+    launch_in_parts(f"matmul.matmul_{rows}", *cut, z, x, *_steps(x), y, *_steps(y), after=(batches, m, n, k))
+    return z
+
+
+def _captured(x):
+    """Whether the kernel's launch becomes part of a graph. On NumPy arrays it counts as such: there the kernel is tested."""
+    if isinstance(x, np.ndarray):
+        return True
+    import cupy
+
+    return cupy.cuda.get_current_stream().is_capturing()
+
+
+def _batched(x, batch):
+    """x (..., R, C) as (B, R, C): a view, unless several axes of a batch do not make one."""
+    x = np.require(x, requirements="A") if isinstance(x, np.ndarray) else x
+    x = namespace(x).broadcast_to(x, (*batch, *x.shape[-2:]))
+    return x.reshape(math.prod(batch), *x.shape[-2:])
+
+
+def _steps(x):
+    """How many numbers neighbours along each axis are apart."""
+    return [step // x.itemsize for step in x.strides]
+
+
+def _extent(x):
+    return sum((size - 1) * abs(step) for size, step in zip(x.shape, _steps(x), strict=True))
