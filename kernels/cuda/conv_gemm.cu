@@ -23,34 +23,41 @@ struct Steps {
     int plane, row, column;
 };
 
-// The operand whose element (i, k) is a pixel: its row is top + middle digit of i * steps_i.row + middle digit of k * steps_k.row,
-// its column likewise. Zeros surround the image.
+// Where i alone puts a pixel.
+struct alignas(16) Corner {
+    int offset, row, column;
+};
+
+// The operand whose element (i, k) is the pixel in row top + middle digit of i * steps_i.row + middle digit of k * steps_k.row, and
+// in a column likewise. Zeros surround the image. Corners are worked out once for the tile, and stay in shared memory, as there
+// are no registers left for them.
 struct Image {
     const real *first;
     bool along_k;
     int height, width;
-    int size, middles, lows;  // of i
-    Steps steps_i;
-    int top, left;
     Counter counter;
     Steps steps_k;
+    Corner *corners;
 
-    struct Place {
-        int offset, row, column;
-    };
-    static constexpr int NOWHERE = -(1 << 30);  // a row that no k brings back into the image
-
-    __device__ Place place(int i) const {
-        Digits d = digits_of(i, middles, lows);
-        int row = top + d.middle * steps_i.row, column = left + d.low * steps_i.column;
-        return {d.high * steps_i.plane + row * width + column, i < size ? row : NOWHERE, column};
-    }
-    __device__ wide at(Place place) const {
+    __device__ wide at(int i) const {
         Digits k = counter.now;
+        Corner corner = corners[i];
         int down = k.middle * steps_k.row, right = k.low * steps_k.column;
         // A negative number is a huge one without its sign.
-        if (unsigned(place.row + down) >= height || unsigned(place.column + right) >= width || counter.left <= 0) return 0;
-        return first[place.offset + k.high * steps_k.plane + down * width + right];
+        bool inside = unsigned(corner.row + down) < height && unsigned(corner.column + right) < width && counter.left > 0;
+        return inside ? wide(first[corner.offset + k.high * steps_k.plane + down * width + right]) : 0;
+    }
+    // Those of ``first`` and what follows, of ``size``; i counts in digits of (middles, lows).
+    __device__ void find_corners(int first, int size, int middles, int lows, Steps steps, int top, int left) {
+        __shared__ Corner found[COLUMNS];
+        if (threadIdx.x < COLUMNS) {
+            Digits i = digits_of(first + threadIdx.x, middles, lows);
+            int row = top + i.middle * steps.row, column = left + i.low * steps.column;
+            int nowhere = -(1 << 30);  // no k leads from there into the image
+            found[threadIdx.x] = {i.high * steps.plane + row * width + column, first + threadIdx.x < size ? row : nowhere, column};
+        }
+        __syncthreads();
+        corners = found;
     }
 };
 
@@ -61,11 +68,11 @@ __device__ void convolve(const real *x, const real *w, const real *b, real *y, c
     Tile<ROWS> tile(outputs, g.windows);
     int group = tile.rest;
 
-    Matrix weights = {w + group * outputs * depth, true, outputs, depth, Counter(DEPTH, 1, 1, depth), 1, 0, 0};
-    Image pixels = {x + group * channels * image, false, g.h, g.w, g.windows, g.oh, g.ow,
-                    {g.c * image, g.sh, g.sw}, -g.ph, -g.pw, Counter(DEPTH, g.kh, g.kw, depth), {image, g.dh, g.dw}};
+    Matrix weights = {w + (group * outputs + tile.row) * depth, true, outputs - tile.row, depth, Counter(DEPTH, 1, 1, depth), 1, 0, 0};
+    Image pixels = {x + group * channels * image, false, g.h, g.w, Counter(DEPTH, g.kh, g.kw, depth), {image, g.dh, g.dw}};
+    pixels.find_corners(tile.column, g.windows, g.oh, g.ow, {g.c * image, g.sh, g.sw}, -g.ph, -g.pw);
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];
-    multiply<ROWS>(weights, pixels, tile, 0, sums);
+    multiply<ROWS>(weights, pixels, 0, sums);
 
     auto offset = [&](int n) { return n / output * g.o * output + n % output; };
     auto finish = [&](int m, wide sum) {
@@ -86,12 +93,12 @@ template <int ROWS> __device__ void input_grad(const real *gy, const real *w, re
 
     int depth = outputs * down.count * across.count;
     Counter counter(DEPTH, max(1, down.count), max(1, across.count), depth);
-    Matrix weights = {w + group * outputs * channels * taps + down.first * g.kw + across.first,
-                      depth > outputs, channels, taps, counter, channels * taps, g.step_h * g.kw, g.step_w};
-    Image windows = {gy + group * outputs * output, false, g.oh, g.ow, g.n * height * width, height, width,
-                     {g.o * output, 1, 1}, down.window, across.window, counter, {output, -g.back_h, -g.back_w}};
+    Matrix weights = {w + (group * outputs * channels + tile.row) * taps + down.first * g.kw + across.first, depth > outputs,
+                      channels - tile.row, taps, counter, channels * taps, g.step_h * g.kw, g.step_w};
+    Image windows = {gy + group * outputs * output, false, g.oh, g.ow, counter, {output, -g.back_h, -g.back_w}};
+    windows.find_corners(tile.column, g.n * height * width, height, width, {g.o * output, 1, 1}, down.window, across.window);
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];
-    multiply<ROWS>(weights, windows, tile, 0, sums);
+    multiply<ROWS>(weights, windows, 0, sums);
 
     auto offset = [&](int n) {
         Digits d = digits_of(n, height, width);
@@ -110,12 +117,11 @@ __device__ void weight_grad(const real *gy, const real *x, real *gw, wide *parti
     int group = tile.rest % g.groups, part = tile.rest / g.groups;
 
     Counter counter(DEPTH, g.oh, g.ow, min(g.windows, (part + 1) * length));
-    Matrix gradients = {gy + group * outputs * output, true, outputs, output, counter,
-                        g.o * output, g.ow, 1};
-    Image pixels = {x + group * channels * image, true, g.h, g.w, taps, g.kh, g.kw, {image, g.dh, g.dw},
-                    -g.ph, -g.pw, counter, {g.c * image, g.sh, g.sw}};
+    Matrix gradients = {gy + (group * outputs + tile.row) * output, true, outputs - tile.row, output, counter, g.o * output, g.ow, 1};
+    Image pixels = {x + group * channels * image, true, g.h, g.w, counter, {g.c * image, g.sh, g.sw}};
+    pixels.find_corners(tile.column, taps, g.kh, g.kw, {image, g.dh, g.dw}, -g.ph, -g.pw);
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];
-    multiply<ROWS>(gradients, pixels, tile, part * length, sums);
+    multiply<ROWS>(gradients, pixels, part * length, sums);
 
     store_matrix<ROWS>(sums, tile, gw, partial, outputs, taps);
 }

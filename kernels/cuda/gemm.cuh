@@ -19,8 +19,8 @@ constexpr int DEPTH = 8;      // of k in a step
 constexpr int COLUMNS = 128;  // of a tile
 constexpr int BLOCKS = sizeof(wide) == 8 ? 1 : 2;  // on a multiprocessor: 128 registers for each thread, 255 in double precision
 
-// An operand whose elements lie at regular distances: ``step`` for i, and one for each digit of k. Places are counted in 32 bits,
-// which saves registers: larger arrays take another way (gemm.py).
+// An operand whose elements lie at regular distances: ``step`` for i, which counts from the edge of the tile, and one for each
+// digit of k. Elements are counted in 32 bits, which saves registers: larger arrays take another way (gemm.py).
 struct Matrix {
     const real *first;
     bool along_k;  // do neighbours in memory differ in k rather than in i?
@@ -29,12 +29,10 @@ struct Matrix {
     Counter counter;
     int high, middle, low;
 
-    using Place = int;
-    __device__ Place place(int i) const { return i; }
-    __device__ wide at(Place i) const {
-        if (i >= size || counter.left <= 0) return 0;
+    __device__ wide at(int i) const {
         Digits k = counter.now;
-        return first[i * step + k.high * high + k.middle * middle + k.low * low];
+        int place = i * step + k.high * high + k.middle * middle + k.low * low;
+        return i < size && counter.left > 0 ? wide(first[place]) : 0;
     }
 };
 
@@ -44,20 +42,17 @@ struct Matrix {
 template <int EXTENT, class Operand> struct Share {
     Operand operand;
     int i, k;
-    typename Operand::Place places[EXTENT / 32];
     wide values[EXTENT / 32];
 
-    __device__ Share(const Operand &whole, int first, int from) : operand(whole) {
+    __device__ Share(const Operand &whole, int from) : operand(whole) {
         int t = threadIdx.x;
         i = operand.along_k ? t / DEPTH : t % 32;
         k = operand.along_k ? t % DEPTH : t / 32;
         operand.counter.start(from + k);
-#pragma unroll
-        for (int q = 0; q < EXTENT / 32; q++) places[q] = operand.place(first + i + 32 * q);
     }
     __device__ void fetch() {
 #pragma unroll
-        for (int q = 0; q < EXTENT / 32; q++) values[q] = operand.at(places[q]);
+        for (int q = 0; q < EXTENT / 32; q++) values[q] = operand.at(i + 32 * q);
         operand.counter.advance();
     }
     __device__ void put(wide (*buffer)[EXTENT + 4]) const {
@@ -100,12 +95,12 @@ template <int ROWS> struct Part {
 // sums = the elements of C in this thread's part of the tile, over k from ``from`` up to where the operands' counters stop; past
 // that they bring zeros.
 template <int ROWS, class A, class B>
-__device__ void multiply(const A &a, const B &b, Tile<ROWS> tile, int from, wide (&sums)[ROWS / 16][COLUMNS / 16]) {
+__device__ void multiply(const A &a, const B &b, int from, wide (&sums)[ROWS / 16][COLUMNS / 16]) {
     alignas(16) __shared__ wide left[2][DEPTH][ROWS + 4], right[2][DEPTH][COLUMNS + 4];
     constexpr int HEIGHT = Part<ROWS>::HEIGHT, WIDTH = Part<ROWS>::WIDTH, RUN = Part<ROWS>::RUN;
     Part<ROWS> part;
-    Share<ROWS, A> of_a(a, tile.row, from);
-    Share<COLUMNS, B> of_b(b, tile.column, from);
+    Share<ROWS, A> of_a(a, from);
+    Share<COLUMNS, B> of_b(b, from);
 
 #pragma unroll
     for (int r = 0; r < HEIGHT; r++)
@@ -116,7 +111,7 @@ __device__ void multiply(const A &a, const B &b, Tile<ROWS> tile, int from, wide
     __syncthreads();
     for (int depth = a.counter.stop - from, now = 0; depth > 0; depth -= DEPTH, now ^= 1) {
         of_a.fetch(), of_b.fetch();
-#pragma unroll 2  // more would need more registers than there are
+#pragma unroll 1  // the numbers of two k do not fit into the registers
         for (int k = 0; k < DEPTH; k++) {
             Vector<wide, RUN> rows[HEIGHT / RUN];
             Vector<wide, 4> columns[WIDTH / 4];

@@ -20,10 +20,12 @@ __device__ void product(const real *x, Layout of_x, const real *y, Layout of_y, 
     int batch = tile.rest % batches;
     int part = tile.rest / batches;
     Counter counter(DEPTH, 1, 1, min(k, (part + 1) * length));
-    Matrix left = {x + batch * of_x.batch, nearer(of_x.column, of_x.row), m, of_x.row, counter, of_x.column, 0, 0};
-    Matrix right = {y + batch * of_y.batch, nearer(of_y.row, of_y.column), n, of_y.column, counter, of_y.row, 0, 0};
+    Matrix left = {x + batch * of_x.batch + tile.row * of_x.row, nearer(of_x.column, of_x.row), m - tile.row, of_x.row, counter,
+                   of_x.column, 0, 0};
+    Matrix right = {y + batch * of_y.batch + tile.column * of_y.column, nearer(of_y.row, of_y.column), n - tile.column, of_y.column,
+                    counter, of_y.row, 0, 0};
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];
-    multiply<ROWS>(left, right, tile, part * length, sums);
+    multiply<ROWS>(left, right, part * length, sums);
     store_matrix<ROWS>(sums, tile, z, partial, m, n);
 }
 
