@@ -43,8 +43,8 @@ struct Image {
         Digits k = counter.now;
         Corner corner = corners[i];
         int down = k.middle * steps_k.row, right = k.low * steps_k.column;
-        // A negative number is a huge one without its sign.
-        bool inside = unsigned(corner.row + down) < height && unsigned(corner.column + right) < width && counter.left > 0;
+        // A negative number is a huge one without its sign. With & there are no branches.
+        bool inside = (unsigned(corner.row + down) < height) & (unsigned(corner.column + right) < width) & (counter.left > 0);
         return inside ? wide(first[corner.offset + k.high * steps_k.plane + down * width + right]) : 0;
     }
     // Those of ``first`` and what follows, of ``size``; i counts in digits of (middles, lows).

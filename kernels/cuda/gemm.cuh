@@ -32,7 +32,7 @@ struct Matrix {
     __device__ wide at(int i) const {
         Digits k = counter.now;
         int place = i * step + k.high * high + k.middle * middle + k.low * low;
-        return i < size && counter.left > 0 ? wide(first[place]) : 0;
+        return (i < size) & (counter.left > 0) ? wide(first[place]) : 0;
     }
 };
 

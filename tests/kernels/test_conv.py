@@ -12,9 +12,12 @@ from minidl.kernels import explain, kernel, use_algorithm, use_backend
 from minidl.kernels.cpu import conv as cpu
 from minidl.kernels.cpu import conv_direct, conv_pointwise, threads, winograd, winograd_tiles
 from minidl.kernels.cpu import im2col as cpu_im2col
+from minidl.kernels.cuda import conv as cuda
+from minidl.kernels.cuda import im2col as cuda_im2col
 from minidl.kernels.portable import conv as portable
 from minidl.kernels.portable import im2col as portable_im2col
 from minidl.kernels.shapes import ConvGeometry, windows
+from tests.kernels.cuda import on_host
 
 EPS = {np.float16: 1e-3, np.float32: 1e-6, np.float64: 1e-14}
 
@@ -76,6 +79,7 @@ GEOMETRIES = [ConvGeometry(*zip(along, across, strict=True), groups)
 
 
 MODULES = [portable, cpu, conv_direct]
+ROOMS = [*MODULES, pytest.param(cuda, marks=on_host)]
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -287,15 +291,16 @@ def test_float16_is_computed_in_float32():
     assert portable.conv2d(ones, ones, None, ConvGeometry()) == 4096
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", ROOMS, ids=lambda module: module.__name__)
 def test_no_bias(module):
     case = Case(ConvGeometry())
     y = module.conv2d(case.x, case.w, None, case.geometry)
     np.testing.assert_allclose(y, case.expected()[0] - case.b[:, None, None], atol=1e-13)
 
 
+@pytest.mark.parametrize("module", [portable, cpu, pytest.param(cuda, marks=on_host)], ids=lambda module: module.__name__)
 @pytest.mark.parametrize("stride", [1, 2])
-def test_any_memory_layout(stride):
+def test_any_memory_layout(stride, module):
     """Transposed, reversed, read-only, misaligned and broadcast arrays give what their contiguous copies give."""
     case = Case(ConvGeometry((stride, 1), (1, 1)), np.float32)
     want = case.computed(cpu)
@@ -313,16 +318,14 @@ def test_any_memory_layout(stride):
 
     for layout in (np.asfortranarray, lambda a: a[..., ::-1].copy()[..., ::-1], misaligned, read_only):
         case.x, case.w, case.gy = layout(case.x), layout(case.w), layout(case.gy)
-        for module in (portable, cpu):
-            for got, expected in zip(case.computed(module), want, strict=True):
-                np.testing.assert_allclose(got, expected, atol=1e-5)
+        for got, expected in zip(case.computed(module), want, strict=True):
+            np.testing.assert_allclose(got, expected, atol=1e-5)
     spread = np.broadcast_to(np.float32(1.5), case.gy.shape)
-    for module in (portable, cpu):
-        got = module.conv2d_weight_grad(spread, case.x, case.w.shape, case.geometry)
-        np.testing.assert_allclose(got, naive(case.x, case.w, spread, case.geometry)[2], atol=1e-4)
+    got = module.conv2d_weight_grad(spread, case.x, case.w.shape, case.geometry)
+    np.testing.assert_allclose(got, naive(case.x, case.w, spread, case.geometry)[2], atol=1e-4)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", ROOMS, ids=lambda module: module.__name__)
 def test_inputs_are_left_alone_and_results_own_their_memory(module):
     case = Case(ConvGeometry(padding=(1, 0)))
     before = [array.copy() for array in (case.x, case.w, case.b, case.gy)]
@@ -338,7 +341,7 @@ def test_results_are_not_views(module):
     assert all(result.base is None for result in Case(ConvGeometry((2, 1)), kernel_size=(1, 1)).computed(module))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", ROOMS, ids=lambda module: module.__name__)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_and_infinity_propagate(module, bad):
     """They reach at least what the definition says, and nothing of another image, output or group."""
@@ -369,7 +372,7 @@ def test_nan_does_not_reach_another_group():
     assert np.isfinite(gw[0]).all() and np.isnan(gw[1]).all()
 
 
-@pytest.mark.parametrize("module", [portable, cpu], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", ROOMS, ids=lambda module: module.__name__)
 def test_unused_border_gets_no_gradient(module):
     """Width 8, window 3, stride 2: no window sees the last column."""
     gx = module.conv2d_input_grad(np.ones((1, 1, 2, 3)), np.ones((1, 1, 2, 3)), (1, 1, 3, 8), ConvGeometry((1, 2)))
@@ -422,6 +425,9 @@ def test_explain_tells_the_algorithm():
 
 # im2col and its adjoint
 
+by_room = pytest.mark.parametrize("module", [portable_im2col, cpu_im2col, pytest.param(cuda_im2col, marks=on_host)],
+                                  ids=lambda module: module.__name__)
+
 
 def naive_im2col(x, kernel_size, geometry):
     (sh, sw), (ph, pw), (dh, dw), _ = geometry
@@ -435,7 +441,7 @@ def naive_im2col(x, kernel_size, geometry):
     return cols
 
 
-@pytest.mark.parametrize("module", [portable_im2col, cpu_im2col], ids=lambda module: module.__name__)
+@by_room
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("geometry", GEOMETRIES[:36], ids=str)
 def test_im2col_and_its_adjoint(module, geometry, dtype):
@@ -451,7 +457,7 @@ def test_im2col_and_its_adjoint(module, geometry, dtype):
     assert (want * other).sum() == (x * back).sum()
 
 
-@pytest.mark.parametrize("module", [portable_im2col, cpu_im2col], ids=lambda module: module.__name__)
+@by_room
 def test_im2col_of_nothing_and_of_nan(module):
     assert module.im2col(np.zeros((0, 3, 4, 5)), (0, 12, 12), (2, 2), ConvGeometry()).shape == (0, 12, 12)
     assert module.col2im(np.zeros((0, 12, 12)), (0, 3, 4, 5), (2, 2), ConvGeometry()).shape == (0, 3, 4, 5)

@@ -3,19 +3,23 @@
 import numpy as np
 import pytest
 
-from minidl.kernels import kernel, use_backend
+from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cpu import matmul as cpu
+from minidl.kernels.cuda import gemm
+from minidl.kernels.cuda import matmul as cuda
+from tests.kernels.cuda import on_host
 
 SHAPES = [((2, 3), (3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((1, 1), (1, 1))]
 
 
-@pytest.mark.parametrize("backend", ["portable", None])
+@pytest.mark.parametrize("backend", ["portable", None, pytest.param("cuda", marks=on_host)])
 @pytest.mark.parametrize("left, right", SHAPES)
 def test_products(left, right, backend):
     random = np.random.default_rng(0)
     x, y = random.standard_normal(left), random.standard_normal(right)
     with use_backend(backend):
         z = kernel("matmul", x)(x, y)
+        assert kernel("matmul", x).__module__.split(".")[2] == (backend or "cpu")
         assert np.array_equal(kernel("matmul", x)(x.swapaxes(-1, -2).copy().swapaxes(-1, -2), y), z)
         assert kernel("matmul", x.astype("f"))(x.astype("f"), y.astype("f")).dtype == np.float32
     batch = np.broadcast_shapes(left[:-2], right[:-2])
@@ -28,6 +32,47 @@ def test_products(left, right, backend):
 def test_half_precision_is_summed_in_float32():
     x = np.full((1, 4096), 1.0, np.float16)
     assert kernel("matmul", x)(x, np.full((4096, 1), 1.0, np.float16)).item() == 4096
+
+
+@on_host
+@pytest.mark.parametrize("busy", [0, 132], ids=["whole sums", "sums in parts"])
+@pytest.mark.parametrize("rows", gemm.ROWS)
+def test_tiles_of_cuda_read_matrices_where_they_lie(rows, busy, monkeypatch):
+    """Several tiles and a part of one along each axis; transposed, reversed, every other row, a slice, one batch for all."""
+    monkeypatch.setattr(gemm, "ROWS", (rows,))
+    monkeypatch.setattr(gemm, "BUSY", busy)
+    random = np.random.default_rng(0)
+    m, n, k = rows + 3, 133, 139
+    x, y = random.integers(-9, 9, (2, m, k)).astype(np.float32), random.integers(-9, 9, (2, k, n)).astype(np.float32)
+    want = np.array([[[sum(map(float, x[b, i] * y[b, :, j])) for j in range(n)] for i in range(m)] for b in range(2)])
+    before = x.copy(), y.copy()
+    wide = np.zeros((2, 2 * m, k + 5), np.float32)
+    wide[:, ::2, 2:-3] = x
+    lefts = x, x.swapaxes(1, 2).copy().swapaxes(1, 2), wide[:, ::2, 2:-3], x[:, ::-1, ::-1].copy()[:, ::-1, ::-1]
+    rights = y, y.swapaxes(1, 2).copy().swapaxes(1, 2)
+    for left in lefts:
+        for right in rights:
+            z = cuda.matmul(left, right)
+            assert z.dtype == np.float32 and z.flags.c_contiguous
+            np.testing.assert_array_equal(z, want)  # whole numbers: sums are exact
+    np.testing.assert_array_equal(cuda.matmul(x[0], y)[0], want[0])
+    np.testing.assert_array_equal(cuda.matmul(x[:1], y[1])[0], x[0].astype(float) @ y[1])
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(y, before[1])
+
+
+@on_host
+def test_what_cuda_leaves_to_the_portable_kernel(monkeypatch):
+    counted = np.arange(6).reshape(2, 3)
+    assert np.array_equal(cuda.matmul(counted, counted.T), counted @ counted.T)
+    monkeypatch.setattr(cuda, "LARGEST", 5)
+    assert "portable" in str(explain(cuda.matmul, np.ones((2, 4)), np.ones((4, 1)))[0])
+
+
+@on_host
+def test_cuda_sums_float16_in_float32():
+    x = np.full((1, 4096), 1.0, np.float16)
+    assert cuda.matmul(x, x.T).item() == 4096 and cuda.matmul(x, x.T).dtype == np.float16
 
 
 def test_threads_are_put_back():
