@@ -14,7 +14,6 @@
 // The weight gradient has few elements and long sums: they are cut into parts for different blocks, which parts.cu adds up.
 //
 // Source: S. Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014, section 3.
-#include "digits.cuh"
 #include "geometry.cuh"
 #include "gemm.cuh"
 

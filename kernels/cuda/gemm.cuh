@@ -11,8 +11,8 @@
 //   m  [A: ] [            ]                 loop; k is counted in digits, as (channel, a, b) of a window, which move on without
 //   |  [ROWS][ C: ROWS x  ]                 divisions.
 //   v  [x 8 ][      128   ]
-// Include digits.cuh before it.
 #pragma once
+#include "digits.cuh"
 
 constexpr int THREADS = 256;
 constexpr int DEPTH = 8;      // of k in a step

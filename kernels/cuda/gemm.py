@@ -2,10 +2,8 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
 from minidl.kernels import namespace
-from minidl.kernels.cuda.launch import THREADS, launch
+from minidl.kernels.cuda.launch import THREADS, launch, wide
 
 ROWS, COLUMNS, DEPTH = (128, 64, 32), 128, 8  # of the tiles that there are, and of a step
 BUSY = 132  # blocks: as many as an H100 has multiprocessors, of which each runs two
@@ -51,8 +49,7 @@ def cut(depth: int, tiles: int) -> tuple[int, int]:
 
 def launch_in_parts(name: str, blocks: int, parts: int, length: int, out, *args, after=()) -> None:
     """Run kernel ``name`` with the arguments ``args, out, partial, length, after``, and add up the parts."""
-    dtype = np.promote_types(out.dtype, np.float32)
-    partial = namespace(out).empty((parts, *out.shape), dtype) if parts > 1 else None
+    partial = namespace(out).empty((parts, *out.shape), wide(out.dtype)) if parts > 1 else None
     launch(name, blocks, *args, out, partial, length, *after, dtype=out.dtype, per_item=THREADS)
     if partial is not None:
         launch("parts.sum_parts", out.size, partial, parts, out, dtype=out.dtype)

@@ -2,7 +2,6 @@
 //
 // Where a product has few elements and long sums, these are cut into parts of ``length`` for different blocks: they go to partial
 // (parts, B, M, N), and parts.cu adds them up.
-#include "digits.cuh"
 #include "gemm.cuh"
 
 // How far apart neighbours along an axis lie.

@@ -1,7 +1,7 @@
 """Products of matrices on the GPU: see matmul.cu.
 
-cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a stream is captured into a graph; then, and for NumPy
-arrays, our own kernel runs.
+cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a stream is captured into a graph, and multiplies batches
+of 16-bit matrices as float32 (CuPy 14, its pull request 10317). Then, and for NumPy arrays, our own kernel runs.
 """
 
 import math
@@ -16,13 +16,21 @@ from minidl.kernels.portable import matmul as portable
 
 def matmul(x, y):
     """As the portable kernel."""
-    if not _captured(x):
-        note("matmul", "portable", "cuBLAS")
-    elif x.dtype.name not in C_TYPES or max(map(_extent, (x, y))) > LARGEST:
-        note("matmul", "portable", f"not a product of {' or '.join(C_TYPES)} that can be counted in 32 bits")
-    else:
+    if _ours(x, y) and x.dtype.name in C_TYPES and max(map(_extent, (x, y))) <= LARGEST:
         return product(x, y)
-    return portable.matmul(x, y)
+    if isinstance(x, np.ndarray):
+        note("matmul", "portable", f"{x.dtype}, or too far apart to count in 32 bits")
+        return portable.matmul(x, y)
+    note("matmul", "cuda", "cuBLAS")
+    return x @ y
+
+
+def _ours(x, y):
+    if isinstance(x, np.ndarray) or x.itemsize == 2 and max(x.ndim, y.ndim) > 2:
+        return True
+    import cupy
+
+    return cupy.cuda.get_current_stream().is_capturing()
 
 
 def product(x, y):
@@ -34,15 +42,6 @@ def product(x, y):
     rows, *cut = plan(m, n, k, batches)
     launch_in_parts(f"matmul.matmul_{rows}", *cut, z, x, *_steps(x), y, *_steps(y), after=(batches, m, n, k))
     return z
-
-
-def _captured(x):
-    """Whether the kernel's launch becomes part of a graph. On NumPy arrays it counts as such: there the kernel is tested."""
-    if isinstance(x, np.ndarray):
-        return True
-    import cupy
-
-    return cupy.cuda.get_current_stream().is_capturing()
 
 
 def _batched(x, batch):

@@ -7,8 +7,8 @@ from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cuda import conv, conv_depthwise, conv_gemm, gemm
 from minidl.kernels.cuda.geometry import geometry_of
 from minidl.kernels.shapes import ConvGeometry
-from tests.kernels.cuda import on_host
-from tests.kernels.test_conv import GEOMETRIES, Case
+from tests.kernels.cuda import bfloat16, on_host, with_bfloat16
+from tests.kernels.test_conv import EPS, GEOMETRIES, Case
 
 pytestmark = on_host
 
@@ -68,10 +68,10 @@ def test_the_parts_of_a_long_sum(monkeypatch):
 
 
 @pytest.mark.parametrize("module", [conv_gemm, conv_depthwise], ids=lambda module: module.__name__.split(".")[-1])
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_dtypes(module, dtype):
-    case = Case(ConvGeometry((1, 2), (1, 0), groups=3), dtype, n=5, c=3, o=6, size=(9, 14))
-    case.check(module)
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, pytest.param(bfloat16, marks=with_bfloat16)])
+def test_dtypes(module, dtype, monkeypatch):
+    monkeypatch.setitem(EPS, bfloat16, 8e-3)
+    Case(ConvGeometry((1, 2), (1, 0), groups=3), dtype, n=5, c=3, o=6, size=(9, 14)).check(module)
 
 
 def test_float16_is_summed_in_float32():

@@ -1,5 +1,8 @@
 """Products of matrices against loops, and the thread count of BLAS left as it was."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -67,6 +70,27 @@ def test_what_cuda_leaves_to_the_portable_kernel(monkeypatch):
     assert np.array_equal(cuda.matmul(counted, counted.T), counted @ counted.T)
     monkeypatch.setattr(cuda, "LARGEST", 5)
     assert "portable" in str(explain(cuda.matmul, np.ones((2, 4)), np.ones((4, 1)))[0])
+
+
+class OnGpu:
+    """As much of a CuPy array as the choice looks at."""
+
+    def __init__(self, dtype, *shape):
+        self.dtype, self.itemsize = np.dtype(dtype), np.dtype(dtype).itemsize
+        self.shape, self.ndim, self.strides = shape, len(shape), (self.itemsize,) * len(shape)
+
+    def __matmul__(self, other):
+        return "cuBLAS"
+
+
+@pytest.mark.parametrize("captured, x, expected", [
+    (False, OnGpu("f4", 2, 3), "cuBLAS"), (True, OnGpu("f4", 2, 3), "ours"), (False, OnGpu("f2", 2, 3), "cuBLAS"),
+    (False, OnGpu("f2", 5, 2, 3), "ours"), (False, OnGpu("f4", 5, 2, 3), "cuBLAS"), (True, OnGpu("i4", 2, 3), "cuBLAS")])
+def test_who_multiplies_on_a_gpu(captured, x, expected, monkeypatch):
+    stream = SimpleNamespace(is_capturing=lambda: captured)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(get_current_stream=lambda: stream)))
+    monkeypatch.setattr(cuda, "product", lambda x, y: "ours")
+    assert cuda.matmul(x, x) == expected
 
 
 @on_host
