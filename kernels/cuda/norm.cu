@@ -19,8 +19,8 @@ struct Moments {
 
 // From sums of deviations d from a pivot, and of d².
 __device__ Moments moments(double count, double pivot, double sum, double squares) {
-    double mean = sum * (1 / count);
-    return {count, pivot + mean, squares - sum * mean};
+    double mean = sum * (1 / count), around = squares - sum * mean;
+    return {count, pivot + mean, around < 0 ? 0 : around};  // NaN stays NaN
 }
 
 __device__ Moments moments_of_part(const Share &s, const real *x) {
