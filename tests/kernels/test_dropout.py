@@ -7,7 +7,7 @@ from minidl.kernels.cpu import dropout as cpu
 from minidl.kernels.cuda import dropout as cuda
 from minidl.kernels.portable import dropout as portable
 from minidl.kernels.portable.philox import philox
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import bfloat16, on_host, with_cuda
 
 KEY = np.array([1, 2], np.uint32)
 COUNTER = np.array([0xFFFFFFFF, 0, 3, 4], np.uint32)
@@ -48,10 +48,11 @@ def test_apply_mask(room, dtype, mask_shape):
     np.testing.assert_array_equal(x, before)
 
 
-def test_apply_mask_half_precision():
-    x, mask = np.ones(4, np.float16), np.array([True, False, True, True])
-    y = portable.apply_mask(x, mask, 1 / 0.9)
-    assert y.dtype == np.float16 and y.tolist() == [np.float16(1 / 0.9), 0, np.float16(1 / 0.9), np.float16(1 / 0.9)]
+@pytest.mark.parametrize("room, dtype", with_cuda([(portable, np.float16)], cuda, (np.float16, bfloat16)))
+def test_apply_mask_half_precision(room, dtype):
+    x, mask = np.ones(4, dtype), np.array([True, False, True, True])
+    y = room.apply_mask(x, mask, 1 / 0.9)
+    assert y.dtype == dtype and y.tolist() == [dtype(1 / 0.9), 0, dtype(1 / 0.9), dtype(1 / 0.9)]
 
 
 def test_nan_stays_nan_where_dropped(room):
