@@ -5,8 +5,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 PARITY = .venv-parity
 PIP = pip --disable-pip-version-check install --quiet
+ON_DEVICE = tests/ops tests/nn tests/optim tests/test_engine.py
 
-.PHONY: help train test test-slow parity bars bench docs clean
+.PHONY: help train test test-gpu test-slow parity bars bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
@@ -18,6 +19,10 @@ test: $(VENV)/.test  ## lint, then all tests and doctests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 -m "not slow and not bars" tests
 	$(BIN)/python -m pytest -n 2 --doctest-modules -p no:cacheprovider minidl
+	$(BIN)/python -m pytest -n 2 -m "not slow and not bars" --device pretend $(ON_DEVICE)
+
+test-gpu: $(VENV)/.test  ## all tests on the GPU, where there are one and CuPy: pip install ".[cuda12]" or ".[cuda13]" first
+	$(BIN)/python -m pytest -m "not slow and not bars" --device cuda tests
 
 test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bounds checks
 	$(BIN)/python -m pytest -n 2 -m slow tests

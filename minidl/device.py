@@ -1,10 +1,14 @@
 """Devices: the CPU, and GPUs when CuPy and a driver are there."""
 
+import functools
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 
 from minidl.errors import DeviceError, require
+
+_INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # of CUDA's errors
 
 
 class Device(NamedTuple):
@@ -19,44 +23,113 @@ class Device(NamedTuple):
     @staticmethod
     def of(array) -> "Device":
         """The device of a NumPy or CuPy array."""
-        return CPU if isinstance(array, (np.ndarray, np.generic)) else Device("cuda", array.device.id)
+        return CPU if isinstance(array, (np.ndarray, np.generic)) else Device("cuda", array.data.device_id)
 
     @staticmethod
     def parse(device) -> "Device":
-        """From "cpu", "cuda", "cuda:1" or a Device.
+        """From "cpu", "cuda" (the current GPU), "cuda:1" or a Device; None is the default device.
 
-        Raises DeviceError for an unknown name, or for "cuda" where no GPU can be used.
+        Raises DeviceError for an unknown name, or for "cuda" where no GPU can be used; MissingDependencyError without CuPy.
 
         >>> Device.parse("cpu")
         Device(type='cpu', index=None)
         """
-        if isinstance(device, Device):
+        if device is None:
+            device = _default[0]
+        if isinstance(device, Device) and (device is CPU or device.index is not None):
             return device
         kind, _, index = str(device).partition(":")
         if kind == "cpu" and not index:
             return CPU
         if kind != "cuda" or (index and not index.isdigit()):
             raise DeviceError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
-        _check_gpu(int(index or 0))
-        return Device("cuda", int(index or 0))
+        count = gpu_count()
+        number = int(index) if index else require("cupy", extra="cuda12").cuda.runtime.getDevice()
+        if number >= count:
+            raise DeviceError(f"there is no GPU {number}: this machine has {count}, counted from cuda:0")
+        return Device("cuda", number)
+
+    def make(self, function: str, *args, **kwargs):
+        """The array that this function of NumPy's, such as "zeros", makes, in memory of this device."""
+        if self.type == "cpu":
+            return getattr(np, function)(*args, **kwargs)
+        cupy = require("cupy", extra="cuda12")
+        with cupy.cuda.Device(self.index):
+            return getattr(cupy, function)(*args, **kwargs)
 
     def array(self, data, dtype=None):
         """A copy of ``data`` on this device."""
-        if self.type == "cpu":
-            return np.array(data.get() if hasattr(data, "get") else data, dtype=dtype)
-        cupy = require("cupy", extra="cuda12")
-        with cupy.cuda.Device(self.index):
-            return cupy.array(data, dtype=dtype)
+        return self.make("array", data.get() if self.type == "cpu" and hasattr(data, "get") else data, dtype=dtype)
 
 
 CPU = Device("cpu")
+_default = [CPU]
 
 
-def _check_gpu(index: int) -> None:
-    cupy = require("cupy", extra="cuda12")
+def get_default_device() -> Device:
+    """Where tensors made without a ``device`` are; the CPU unless set otherwise."""
+    return Device.parse(None)
+
+
+def set_default_device(device) -> None:
+    """Choose where tensors made without a ``device`` are; None is the CPU. "cuda" is the GPU that is current at the time.
+
+    Tensors made from other tensors, such as ``zeros_like``, stay on theirs, and ``from_numpy`` on the CPU.
+
+    >>> set_default_device("cpu"); get_default_device()
+    Device(type='cpu', index=None)
+    """
+    found = Device.parse(CPU if device is None else device)
+    _default[0] = Device("cuda") if str(device) == "cuda" else found
+
+
+def check_same_device(name: str, *tensors) -> None:
+    """Raise DeviceError unless all tensors (None does not count) are on one device, and that is the CPU or the current GPU."""
+    tensors = [x for x in tensors if x is not None and type(x.array) is not np.ndarray] and [x for x in tensors if x is not None]
+    if not tensors:
+        return
+    devices = [x.device for x in tensors]
+    other = next((i for i, device in enumerate(devices) if device != devices[0]), None)
+    if other is not None:
+        a, b = (f"{x.dtype} {x.shape} on {x.device}" for x in (tensors[0], tensors[other]))
+        target = devices[0] if devices[other] == CPU else devices[other]
+        raise DeviceError(f"{name}: tensors on different devices, {a} and {b}: move one with .to(\"{target}\")")
+    current = Device.parse("cuda")
+    if devices[0] not in (CPU, current):
+        raise DeviceError(f"{name}: the tensors are on {devices[0]}, and the current GPU is {current}: do it inside "
+                          f"`with minidl.cuda.device({devices[0].index}):`")
+
+
+@functools.cache
+def gpu_count() -> int:
+    """How many GPUs there are, at least one.
+
+    Raises DeviceError that says what is missing and what to do, MissingDependencyError without CuPy.
+    """
+    runtime = require("cupy", extra="cuda12").cuda.runtime
+    # Where one GPU can read another's memory, CuPy would go on after this warning, slowly and with results on another device.
+    warnings.filterwarnings("error", message="The device where the array resides")
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise DeviceError(f"no GPU can be used: {error}; choose device='cpu'") from None
-    if index >= count:
-        raise DeviceError(f"there is no GPU {index}: this machine has {count}")
+        return runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise DeviceError(f"no GPU can be used: {_explained(error, runtime)}; or choose device='cpu'") from None
+
+
+def _explained(error, runtime) -> str:
+    """Why CUDA finds no GPU, and what to do."""
+    driver = runtime.driverGetVersion()
+    if not driver:
+        return ("there is no NVIDIA driver: install one (https://www.nvidia.com/drivers), or start the container with access to "
+                "the GPU, as `docker run --gpus all` does")
+    if error.status == _INSUFFICIENT_DRIVER:
+        return (f"the NVIDIA driver is too old: it knows CUDA {_version(driver)}, and CuPy is made for "
+                f"{_version(runtime.runtimeGetVersion())}: update the driver (https://www.nvidia.com/drivers)")
+    if error.status == _NO_DEVICE:
+        return ("the NVIDIA driver finds none: `nvidia-smi -L` lists those it knows, and the environment variable "
+                "CUDA_VISIBLE_DEVICES may hide them")
+    return str(error)
+
+
+def _version(number: int) -> str:
+    """12080 as 12.8."""
+    return f"{number // 1000}.{number % 1000 // 10}"

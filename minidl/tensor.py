@@ -19,7 +19,6 @@ import numpy as np
 from minidl.device import Device
 from minidl.dtypes import as_dtype, default_for, is_floating
 from minidl.errors import DtypeError, GraphError, ShapeError
-from minidl.kernels import namespace
 from minidl.kernels.constants import changed
 
 clock = itertools.count(1)  # births of ops and stamps of writes come from one clock, so they can be compared
@@ -218,8 +217,8 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __repr__(self):
-        body = np.array2string(np.asarray(self.array if isinstance(self.array, np.ndarray) else self.array.get()),
-                               separator=", ", prefix="tensor(", threshold=1000, precision=4, floatmode="maxprec")
+        body = np.array2string(self.detach().numpy(), separator=", ", prefix="tensor(", threshold=1000, precision=4,
+                               floatmode="maxprec")
         parts = [body]
         if self.dtype not in (default_for(float), default_for(int), default_for(bool)):
             parts.append(f"dtype={self.dtype}")
@@ -250,7 +249,7 @@ class Tensor:
     def __reduce__(self):
         if self.op is not None:
             raise GraphError("only leaves can be stored; use .detach()")
-        return _rebuild, (type(self), np.asarray(self.array), self.tracked)
+        return _rebuild, (type(self), self.array, self.tracked)
 
     # Hooks
 
@@ -341,6 +340,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """A leaf tensor that copies ``data``: numbers, nested lists, arrays or a tensor.
 
     Python floats become the default dtype (float32), ints int64, bools bool; arrays keep theirs unless ``dtype`` says otherwise.
+    It is on ``device``; without one, a tensor's copy is on its device, and everything else goes to the default device.
 
     >>> import minidl
     >>> minidl.tensor([[1, 2], [3, 4]]).shape
@@ -349,7 +349,9 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     dtype('float32')
     """
     if isinstance(data, Tensor):
-        data = data.array
+        data, device = data.array, data.device if device is None else device
+    if hasattr(data, "__cuda_array_interface__"):
+        device = Device.of(data) if device is None else device
     if dtype is not None:
         dtype = as_dtype(dtype)
     elif not hasattr(data, "dtype"):
@@ -358,9 +360,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False) -> Tensor:
             raise DtypeError(f"a tensor holds numbers, got {probe.dtype} from {type(data).__name__}")
         holds_arrays = isinstance(data, (list, tuple)) and any(hasattr(item, "dtype") for item in data)
         dtype = probe.dtype if holds_arrays else default_for({"b": bool, "f": float}.get(probe.dtype.kind, int))
-    on = Device.parse(device) if device is not None else None
-    array = on.array(data, dtype) if on else namespace_of(data).array(_plain(data), dtype=dtype, copy=True)
-    return Tensor(array, requires_grad)
+    return Tensor(Device.parse(device).array(_plain(data), dtype), requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -382,13 +382,11 @@ def astensor(value) -> Tensor:
     return Tensor(value) if isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__") else tensor(value)
 
 
-def namespace_of(data):
-    return namespace(data) if hasattr(data, "__cuda_array_interface__") else np
-
-
 def _plain(data):
-    """Nested lists with tensors in them, as NumPy can read them."""
-    return [_plain(item) for item in data] if isinstance(data, (list, tuple)) else np.asarray(data)
+    """Nested lists with tensors in them, as NumPy can read them; arrays as they are."""
+    if isinstance(data, (list, tuple)):
+        return [_plain(item) for item in data]
+    return data.detach().numpy() if isinstance(data, Tensor) else data
 
 
 class _Writes:

@@ -7,19 +7,22 @@ from minidl.autograd import gradcheck, gradgradcheck
 
 
 def leaf(*shape, low=-2.0, high=2.0, seed=0, strided=False):
-    """A float64 leaf drawn uniformly; ``strided`` makes every axis non-contiguous."""
+    """A float64 leaf drawn uniformly, on the default device; ``strided`` makes every axis non-contiguous."""
     random = np.random.default_rng([seed, *shape])
     if strided:
-        wide = random.uniform(low, high, [2 * n for n in shape])
-        return minidl.Tensor(wide[tuple(slice(None, None, 2) for _ in shape)], requires_grad=True)
-    return minidl.Tensor(random.uniform(low, high, shape), requires_grad=True)
+        wide = minidl.tensor(random.uniform(low, high, [2 * n for n in shape]))
+        return minidl.Tensor(wide.array[tuple(slice(None, None, 2) for _ in shape)], requires_grad=True)
+    return minidl.tensor(random.uniform(low, high, shape), requires_grad=True)
 
 
 def check_gradients(function, *inputs, second=True):
-    """First and second derivatives against finite differences in float64."""
-    assert gradcheck(function, inputs)
+    """First and second derivatives against finite differences in float64: each entry of the Jacobian on the CPU, random products
+    with it on a GPU, where every call is a launch.
+    """
+    fast = minidl.get_default_device().type == "cuda"
+    assert gradcheck(function, inputs, fast_mode=fast)
     if second:
-        assert gradgradcheck(function, inputs)
+        assert gradgradcheck(function, inputs, fast_mode=fast)
 
 
 def gradients_of(function, *inputs):

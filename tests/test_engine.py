@@ -48,7 +48,7 @@ def test_three_uses_do_not_change_each_other():
     a, b, c = x * 2, x * 3, x * 5
     captured = []
     a.register_hook(captured.append)
-    (a + b + c + a).backward(minidl.Tensor(np.ones(3)))
+    (a + b + c + a).backward(minidl.tensor(np.ones(3)))
     assert x.grad.tolist() == [12, 12, 12] and captured[0].tolist() == [2, 2, 2]
 
 
@@ -100,7 +100,7 @@ def test_second_backward_needs_retain_graph():
     y.backward()
     with pytest.raises(GraphError, match="retain_graph"):
         y.backward()
-    assert np.allclose(x.grad.array, 4 * x.array)
+    assert np.allclose(x.grad, 4 * np.asarray(x))
 
 
 def test_backward_errors():
@@ -134,13 +134,13 @@ class Wrong(Op):
 
 
 @pytest.mark.parametrize("gradient, message", [
-    (minidl.Tensor(np.ones(2)), "shape"),
-    (minidl.Tensor(np.ones(3, np.float32)), "float32"),
-    ((minidl.Tensor(np.ones(3)), None), "2 gradients for 1"),
+    (minidl.tensor(np.ones(2)), "shape"),
+    (minidl.tensor(np.ones(3, np.float32)), "float32"),
+    ((minidl.tensor(np.ones(3)), None), "2 gradients for 1"),
 ])
 def test_a_wrong_gradient_names_its_op(gradient, message):
     with pytest.raises(GraphError, match=f"Wrong.*{message}"):
-        Wrong(gradient)(leaf(3)).backward(minidl.Tensor(np.ones(3)))
+        Wrong(gradient)(leaf(3)).backward(minidl.tensor(np.ones(3)))
 
 
 def test_grad_of_intermediate_and_unused():
@@ -148,7 +148,7 @@ def test_grad_of_intermediate_and_unused():
     y = x * 2
     z = (y * y).sum()
     gy, gx = minidl.autograd.grad(z, [y, x], retain_graph=True)
-    assert np.allclose(gy.array, 2 * y.array) and np.allclose(gx.array, 4 * y.array)
+    assert np.allclose(gy, 2 * np.asarray(y)) and np.allclose(gx, 4 * np.asarray(y))
     assert x.grad is None and y.grad is None
     with pytest.raises(GraphError, match="allow_unused"):
         minidl.autograd.grad(z, [unused], retain_graph=True)
@@ -273,7 +273,7 @@ def test_augmented_assignment():
     h = x * 2
     before = h
     h += x  # inside the graph the name is bound anew
-    assert h is not before and np.allclose(h.array, 3 * x.array)
+    assert h is not before and np.allclose(h, 3 * np.asarray(x))
     plain = minidl.tensor([1.0, 2.0])
     same = plain
     plain *= 3
@@ -297,7 +297,7 @@ def test_create_graph_gives_gradients_that_can_be_differentiated():
     (x**3).sum().backward(create_graph=True)
     penalty = (x.grad**2).sum()
     (g,) = minidl.autograd.grad(penalty, x)
-    assert np.allclose(g.array, 36 * x.array**3)
+    assert np.allclose(g, 36 * np.asarray(x)**3)
 
 
 class Softplus(FusedOp):
@@ -369,6 +369,7 @@ def test_anomaly_mode_names_op_and_line():
         (x * 2).sum().backward()
 
 
+@pytest.mark.numpy
 def test_anomaly_mode_sees_writes_through_numpy():
     x = minidl.tensor([1.0, 4.0], requires_grad=True)
     with pytest.raises(AnomalyError, match="saved was changed"), minidl.autograd.detect_anomaly():
@@ -406,6 +407,7 @@ def test_copies_and_pickles_of_leaves():
         copy.deepcopy(x * 2)
 
 
+@pytest.mark.numpy
 def test_tensor_makes_copies_and_from_numpy_shares():
     array = np.ones(3)
     assert not np.shares_memory(minidl.tensor(array).array, array)
@@ -419,22 +421,17 @@ def test_tensor_makes_copies_and_from_numpy_shares():
         minidl.tensor([1], dtype="complex64")
 
 
+@pytest.mark.numpy
 def test_dlpack_round_trip():
     x = minidl.tensor([1.0, 2.0])
     assert np.shares_memory(np.from_dlpack(x), x.array)
 
 
+@pytest.mark.numpy
 def test_numpy_on_the_left_gives_tensors():
     y = np.ones(2) * minidl.tensor([1.0, 2.0], dtype="float64")
     assert isinstance(y, minidl.Tensor)
     assert isinstance(np.float64(2) + minidl.tensor([1.0]), minidl.Tensor)
-
-
-def test_devices():
-    x = minidl.tensor([1.0])
-    assert str(x.device) == "cpu" and x.cpu() is x and x.to("cpu") is x
-    with pytest.raises(minidl.errors.DeviceError, match="unknown device"):
-        x.to(minidl.device.parse("tpu"))
 
 
 def test_hooks_make_no_cycles():

@@ -8,6 +8,7 @@ items there are is the first parameter, ``long long items``; thread i takes care
 
 import functools
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,19 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
 
         host.run(file, function, np.dtype(dtype), blocks, THREADS, args)
     else:
+        _check(name, args)
         args = (np.asarray(arg) if isinstance(arg, np.void) else arg for arg in args)  # CuPy takes a struct as an array of one
         _module(file, np.dtype(dtype)).get_function(function)((blocks,), (THREADS,), tuple(args))
+
+
+def _check(name, args) -> None:
+    """Raise ValueError for arrays that are not on the current GPU: CuPy would pass an array of one element of NumPy's by value,
+    and the address of another GPU's as it is.
+    """
+    current = sys.modules["cupy"].cuda.runtime.getDevice()
+    for arg in args:
+        if isinstance(arg, np.ndarray) or not isinstance(arg, np.generic) and arg.data.device_id != current:
+            raise ValueError(f"{name}: an array of {arg.dtype} {arg.shape} is not on the current GPU, {current}")
 
 
 def lanes(dtype) -> int:

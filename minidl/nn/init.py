@@ -126,7 +126,7 @@ def orthogonal_(tensor: Tensor, gain=1, generator: Generator | None = None) -> T
     _fans(tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     tall = (max(rows, columns), min(rows, columns))
-    q, r = np.linalg.qr(randn(tall, generator=generator, dtype="float64").array)
+    q, r = np.linalg.qr(randn(tall, generator=generator, dtype="float64", device="cpu").array)
     q *= np.sign(np.diag(r))
     return _copied(tensor, gain * (q if rows >= columns else q.T))
 

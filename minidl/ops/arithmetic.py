@@ -2,10 +2,10 @@
 
 
 from minidl.dtypes import float64, get_default_dtype, is_floating
-from minidl.errors import DtypeError, ShapeError
+from minidl.errors import DeviceError, DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.op import Add, Op
-from minidl.ops.cast import cast, promoted
+from minidl.ops.cast import cast, promoted, together
 from minidl.tensor import Tensor, astensor, method
 
 
@@ -16,7 +16,7 @@ class Broadcasting(Op):
 
 
 def apply_broadcast(op: Op, x, y):
-    """Apply to promoted operands; shapes that don't broadcast raise ShapeError."""
+    """Apply to promoted operands; shapes that don't broadcast raise ShapeError, different devices DeviceError."""
     try:
         if x.array.dtype is not y.array.dtype:
             x, y = promoted(x, y)
@@ -24,6 +24,10 @@ def apply_broadcast(op: Op, x, y):
         x, y = promoted(x, y)
     try:
         return op(x, y)
+    except DeviceError:
+        if (moved := together(x, y)) is None:
+            raise
+        return op(*moved)
     except ValueError as error:
         raise ShapeError(f"{op.name}: shapes {x.shape} and {y.shape} do not broadcast: counted from the last axis, sizes "
                          "must be equal or 1") from error

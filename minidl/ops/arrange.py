@@ -165,7 +165,7 @@ class Diagonal(Op):
     def forward(self, x):
         self.shape = x.shape
         y = x.diagonal(self.offset, -2, -1)
-        if x.flags.writeable:  # NumPy makes this view read-only
+        if getattr(x.flags, "writeable", False):  # NumPy makes this view read-only
             y.flags.writeable = True
         return y
 

@@ -4,7 +4,7 @@ from numbers import Number
 
 import numpy as np
 
-from minidl.device import Device
+from minidl.device import CPU, Device
 from minidl.dtypes import (
     FLOATING,
     as_dtype,
@@ -122,14 +122,27 @@ def as_floating(x) -> Tensor:
     return x if x.array.dtype.kind in FLOATING else Cast(get_default_dtype())(x)
 
 
-def promoted(x, y) -> tuple[Tensor, Tensor]:
-    """Both operands as tensors of the one dtype that PyTorch's promotion gives them; numbers become 0-d tensors.
+def together(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Operands of two devices on one, if one of them is a 0-d tensor of the CPU, which as in PyTorch joins any other."""
+    if x.device == y.device:
+        return None
+    if not x.ndim and x.device == CPU:
+        return Move(y.device)(x), y
+    if not y.ndim and y.device == CPU:
+        return x, Move(x.device)(y)
+    return None
+
+
+def promoted(x, y, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Both operands as tensors of the one dtype that PyTorch's promotion gives them; numbers become 0-d tensors, on the device
+    of ``like``, or else of the other operand.
 
     Raises DtypeError for operands that are neither tensors, arrays nor numbers.
     """
-    tensor = x if isinstance(x, Tensor) else y if isinstance(y, Tensor) else astensor(x)
+    if like is None:
+        like = x if isinstance(x, Tensor) else y if isinstance(y, Tensor) else astensor(x)
     dtype = result_type(_operand(x), _operand(y))
-    return _as(x, dtype, tensor.array), _as(y, dtype, tensor.array)
+    return _as(x, dtype, like.array), _as(y, dtype, like.array)
 
 
 def _operand(value):

@@ -4,7 +4,7 @@ from minidl.errors import DtypeError
 from minidl.kernels import namespace
 from minidl.op import Op
 from minidl.ops.arithmetic import Broadcasting, apply_broadcast
-from minidl.ops.cast import as_floating, cast
+from minidl.ops.cast import as_floating, cast, promoted
 from minidl.ops.compare import isnan
 from minidl.tensor import Tensor, astensor, method, wrap
 
@@ -133,4 +133,4 @@ def where(condition, input=None, other=None) -> Tensor:
         raise DtypeError(f"where needs a bool condition, got {condition.dtype}: compare first, as in x > 0")
     if input is None and other is None:
         return tuple(wrap(axis) for axis in namespace(condition.array).nonzero(condition.array))
-    return apply_broadcast(Where(condition.array), input, other)
+    return apply_broadcast(Where(condition.array), *promoted(input, other, condition))

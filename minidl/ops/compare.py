@@ -1,9 +1,21 @@
 """Comparisons, logic and tests of elements. Their results are bools or integers and carry no gradient."""
 
+from minidl.device import check_same_device
 from minidl.errors import DtypeError
 from minidl.kernels import namespace
-from minidl.ops.cast import promoted
+from minidl.ops.cast import promoted, together
 from minidl.tensor import Tensor, astensor, method, wrap
+
+
+def _applied(operator, x: Tensor, y: Tensor) -> Tensor:
+    """A ufunc of two tensors."""
+    try:
+        return wrap(getattr(namespace(x.array), operator)(x.array, y.array))
+    except Exception:
+        if (moved := together(x, y)) is None:
+            check_same_device(operator, x, y)
+            raise
+        return _applied(operator, *moved)
 
 
 def _comparison(name, operator, doc):
@@ -12,8 +24,7 @@ def _comparison(name, operator, doc):
     def compare(input, other) -> Tensor:
         if other is None or isinstance(other, str):
             return NotImplemented
-        x, y = promoted(input, other)
-        return wrap(getattr(namespace(x.array), operator)(x.array, y.array))
+        return _applied(operator, *promoted(input, other))
 
     compare.__name__, compare.__doc__ = name, doc
     return method(name, dunder)(compare)
@@ -32,7 +43,7 @@ def _logic(name, operator, doc, *dunders):
         x, y = promoted(input, other)
         if x.array.dtype.kind == "f":
             raise DtypeError(f"{name} needs bool or integer tensors, got {x.dtype}")
-        return wrap(getattr(namespace(x.array), operator)(x.array, y.array))
+        return _applied(operator, x, y)
 
     combine.__name__, combine.__doc__ = name, doc
     return method(name, *dunders)(combine)
@@ -45,8 +56,7 @@ bitwise_xor = _logic("bitwise_xor", "bitwise_xor", "input ^ other.", "__xor__", 
 
 def _truth(name):
     def combine(input, other) -> Tensor:
-        x, y = astensor(input), astensor(other)
-        return wrap(getattr(namespace(x.array), name)(x.array, y.array))
+        return _applied(name, astensor(input), astensor(other))
 
     combine.__name__, combine.__doc__ = name, f"{name.replace('_', ' ').capitalize()} of the elements' truth."
     return method(name)(combine)
@@ -83,6 +93,7 @@ isnan, isinf, isfinite = map(_test, ("isnan", "isinf", "isfinite"))
 def isclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False) -> Tensor:
     """Where |input - other| <= atol + rtol |other|."""
     x, y = promoted(input, other)
+    check_same_device("isclose", x, y)
     return wrap(namespace(x.array).isclose(x.array, y.array, rtol, atol, equal_nan))
 
 
@@ -95,4 +106,5 @@ def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False) -> bool:
 @method()
 def equal(input, other) -> bool:
     """Whether shapes and all elements are equal."""
+    check_same_device("equal", input, other)
     return input.shape == other.shape and bool((input.array == other.array).all())

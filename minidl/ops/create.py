@@ -7,23 +7,20 @@ import numpy as np
 from minidl.device import Device
 from minidl.dtypes import as_dtype, default_for, get_default_dtype
 from minidl.errors import ShapeError
-from minidl.kernels import namespace
 from minidl.ops.shape import expand, reshape, sizes_of
 from minidl.tensor import Tensor, astensor, method
 
 
-def _made(array, device, requires_grad) -> Tensor:
-    return Tensor(array if device is None else Device.parse(device).array(array), requires_grad)
-
-
-def _filled(make, size, dtype, device, requires_grad) -> Tensor:
-    """A tensor from one of NumPy's functions of shape and dtype."""
+def _filled(function, args, dtype, device, requires_grad) -> Tensor:
+    """A tensor from a function of the array library; the shape is its first argument, or all of them."""
     dtype = get_default_dtype() if dtype is None else as_dtype(dtype)
+    device = Device.parse(device)
     try:
-        array = make(size, dtype)
+        array = device.make(function, *args, dtype=dtype)
     except (TypeError, ValueError):
+        size = args[0] if isinstance(args[0], tuple) else args
         raise ShapeError(f"a shape is a list of integers, none negative, got {size}") from None
-    return _made(array, device, requires_grad)
+    return Tensor(array, requires_grad)
 
 
 def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -34,7 +31,7 @@ def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _filled(np.zeros, sizes_of(size), dtype, device, requires_grad)
+    return _filled("zeros", (sizes_of(size),), dtype, device, requires_grad)
 
 
 def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -45,7 +42,7 @@ def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
     >>> ones(2)
     tensor([1., 1.])
     """
-    return _filled(np.ones, sizes_of(size), dtype, device, requires_grad)
+    return _filled("ones", (sizes_of(size),), dtype, device, requires_grad)
 
 
 def empty(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -56,7 +53,7 @@ def empty(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
     >>> empty(2, 0).shape
     (2, 0)
     """
-    return _filled(np.empty, sizes_of(size), dtype, device, requires_grad)
+    return _filled("empty", (sizes_of(size),), dtype, device, requires_grad)
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -70,13 +67,16 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False) -> T
     value = fill_value.item() if isinstance(fill_value, (Tensor, np.generic)) else fill_value
     dtype = default_for(type(value)) if dtype is None else dtype
     size = (size,) if isinstance(size, int) else tuple(size)
-    return _filled(lambda shape, dtype: np.full(shape, value, dtype), size, dtype, device, requires_grad)
+    return _filled("full", (size, value), dtype, device, requires_grad)
 
 
-def _like(input, function, dtype, device, requires_grad) -> Tensor:
-    array = astensor(input).array
-    made = getattr(namespace(array), function)(array, dtype=array.dtype if dtype is None else as_dtype(dtype))
-    return _made(made, device, requires_grad)
+def _like(input, function, dtype, device, requires_grad, *value) -> Tensor:
+    x = astensor(input)
+    dtype = x.dtype if dtype is None else as_dtype(dtype)
+    device = x.device if device is None else Device.parse(device)
+    if device == x.device:
+        return Tensor(device.make(f"{function}_like", x.array, *value, dtype=dtype), requires_grad)
+    return _filled(function, (x.shape, *value), dtype, device, requires_grad)
 
 
 def zeros_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -85,7 +85,7 @@ def zeros_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor
     >>> zeros_like(arange(2))
     tensor([0, 0])
     """
-    return _like(input, "zeros_like", dtype, device, requires_grad)
+    return _like(input, "zeros", dtype, device, requires_grad)
 
 
 def ones_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -94,12 +94,12 @@ def ones_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     >>> ones_like(arange(2))
     tensor([1, 1])
     """
-    return _like(input, "ones_like", dtype, device, requires_grad)
+    return _like(input, "ones", dtype, device, requires_grad)
 
 
 def empty_like(input, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Memory as it is in the shape of ``input``, and in its dtype and on its device unless told otherwise."""
-    return _like(input, "empty_like", dtype, device, requires_grad)
+    return _like(input, "empty", dtype, device, requires_grad)
 
 
 def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -108,9 +108,12 @@ def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False
     >>> full_like(ones(2), 7)
     tensor([7., 7.])
     """
-    y = _like(input, "empty_like", dtype, device, requires_grad)
-    y.array[...] = fill_value
-    return y
+    return _like(input, "full", dtype, device, requires_grad, fill_value)
+
+
+def _copied(array: np.ndarray, device, requires_grad) -> Tensor:
+    """An array of NumPy's on the device, the same numbers on all."""
+    return Tensor(Device.parse(device).make("asarray", array), requires_grad)
 
 
 def _new(name, function):
@@ -142,7 +145,7 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     whole = all(isinstance(n, int) for n in (start, end, step))
     count = -((start - end) // step) if whole else math.ceil((end - start) / step)
     dtype = default_for(int if whole else float) if dtype is None else as_dtype(dtype)
-    return _made((start + np.arange(count) * step).astype(dtype), device, requires_grad)
+    return _copied((start + np.arange(count) * step).astype(dtype), device, requires_grad)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -154,7 +157,7 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
     tensor([0. , 0.5, 1. ])
     """
     dtype = get_default_dtype() if dtype is None else as_dtype(dtype)
-    return _made(np.linspace(start, end, steps).astype(dtype), device, requires_grad)
+    return _copied(np.linspace(start, end, steps).astype(dtype), device, requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -166,7 +169,7 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return _filled(lambda size, dtype: np.eye(*size, dtype=dtype), (n, n if m is None else m), dtype, device, requires_grad)
+    return _filled("eye", (n, n if m is None else m), dtype, device, requires_grad)
 
 
 def meshgrid(*tensors, indexing="ij") -> tuple[Tensor, ...]:

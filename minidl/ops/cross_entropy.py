@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minidl.device import check_same_device
 from minidl.dtypes import is_floating
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import kernel, namespace
@@ -36,9 +37,11 @@ class Labels:
         if target.shape != rest:
             raise ShapeError(f"for input {x.shape} with {classes} classes along axis {self.axis} the target must have shape "
                              f"{rest}, got {target.shape}")
+        weight = None if weight is None else _class_weight(weight, x, self.axis)
+        check_same_device("a loss of classes", x, target, weight)
         self.target = target.array.astype(np.int64, copy=False)
         self.ignore_index = ignore_index
-        self.weight = None if weight is None else _class_weight(weight, x, self.axis).array
+        self.weight = None if weight is None else weight.array
         wrong = self.target.view(np.uint64) >= classes  # negative numbers are the largest
         if wrong.any():
             wrong &= self.target != ignore_index

@@ -6,7 +6,7 @@ from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.ops.cast import cast
 from minidl.ops.choose import where
-from minidl.ops.index import Put, Slice, Take, check_indices, getitem, is_mask
+from minidl.ops.index import Put, Slice, Take, check_indices, flat, getitem, is_mask
 from minidl.ops.matmul import check_same_dtype
 from minidl.ops.reduce import axis_of
 from minidl.ops.shape import broadcast_tensors, expand, reshape, unsqueeze
@@ -78,9 +78,10 @@ def scatter(input, dim, index, src=None, *, value=None) -> Tensor:
     tensor([7., 0., 7.])
     """
     x, index = astensor(input), astensor(index)
-    places = tuple(_places(x, dim, index, "scatter"))
-    winners = namespace(x.array).full(x.shape, -1)  # for each place, which element of the index writes it
-    winners[places] = namespace(x.array).arange(index.numel()).reshape(index.shape)
+    xp, places = namespace(x.array), _places(x, dim, index, "scatter")
+    winners = xp.full(x.numel(), -1)  # for each place, which element of the index writes it
+    xp.maximum.at(winners, flat(places, x.shape), xp.arange(index.numel()))
+    winners = winners.reshape(x.shape)
     if not isinstance(src, Tensor):
         return masked_fill(x, wrap(winners >= 0), value if src is None else src)
     check_same_dtype("scatter", x, src)

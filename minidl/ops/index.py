@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
-from minidl.errors import DtypeError, GraphError, ShapeError
+from minidl.errors import DeviceError, DtypeError, GraphError, ShapeError
 from minidl.kernels import kernel, namespace
 from minidl.op import Op
-from minidl.ops.inplace import check_writable
+from minidl.ops.inplace import check_writable, written_value
 from minidl.ops.reduce import axis_of
 from minidl.ops.shape import Permute
 from minidl.tensor import Tensor, astensor, method, mode, written
@@ -78,6 +78,11 @@ class Take(Op):
         return Put(self.shape, *[index.array for index in self.saved])(gy)
 
 
+def flat(indices, shape):
+    """Index arrays of all axes, which broadcast, as places in row-major order."""
+    return sum(index * math.prod(shape[axis + 1 :]) for axis, index in enumerate(indices)).reshape(-1)
+
+
 class Put(Op):
     """Zeros of ``shape`` with y[i(b), j(b), ..., r] += x[b, r]: the adjoint of Take. Places may repeat."""
 
@@ -87,7 +92,7 @@ class Put(Op):
     def forward(self, x):
         self.save(*self.indices)
         picked, rest = self.shape[: len(self.indices)], self.shape[len(self.indices):]
-        rows = sum(index * math.prod(picked[axis + 1 :]) for axis, index in enumerate(self.indices)).reshape(-1)
+        rows = flat(self.indices, picked)
         y = kernel("put_rows", x)(x.reshape(rows.size, math.prod(rest)), rows, math.prod(picked))
         return y.reshape(self.shape)
 
@@ -99,12 +104,19 @@ def _array(part, xp):
     """A part of a key as an array if it is a tensor, an array, a sequence or a bool, else as it is; 0-d integers become ints."""
     if not isinstance(part, (Tensor, xp.ndarray, np.ndarray, list, tuple, range, bool, np.bool_)):
         return part
-    array = xp.asarray(part.array if isinstance(part, Tensor) else part)
+    array = _on_device(part, xp) if isinstance(part, Tensor) else xp.asarray(part)
     if not array.size and isinstance(part, (list, tuple)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" or array.dtype == np.uint8:
         raise IndexError(f"indices are bools or integers (but not uint8, which PyTorch reads as a mask), got {array.dtype}")
     return array if array.ndim or is_mask(array) else int(array)
+
+
+def _on_device(part: Tensor, xp):
+    """Indices of the CPU are copied to the GPU; those of a GPU do not fit a tensor of the CPU."""
+    if xp is np and not isinstance(part.array, np.ndarray):
+        raise DeviceError(f"an index tensor on {part.device} for a tensor on the CPU: move it with .cpu()")
+    return xp.asarray(part.array)
 
 
 def is_mask(part) -> bool:
@@ -196,8 +208,8 @@ def setitem(self, key, value) -> None:
         raise GraphError("item assignment would cut the gradient of the value: use where, scatter, cat or stack instead, or "
                          "assign value.detach()")
     view, indices = _parse(key, self.array)
-    value = value.array if isinstance(value, Tensor) else value
     try:
+        value = written_value(value, self)
         if indices:
             part = self.array[view]
             part[tuple([indices.get(axis, slice(None)) for axis in range(part.ndim)])] = value

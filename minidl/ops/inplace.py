@@ -1,7 +1,10 @@
 """Changes in place: of plain data, or under no_grad. Each counts as a write that a pending backward pass will notice."""
 
+from numbers import Number
+
 from minidl.dtypes import is_floating
 from minidl.errors import DtypeError, GraphError, ShapeError
+from minidl.kernels import namespace
 from minidl.ops.arithmetic import add, div, mul, sub
 from minidl.ops.choose import clamp
 from minidl.ops.elementwise import pow
@@ -13,8 +16,20 @@ def check_writable(x: Tensor, what: str) -> None:
     if mode.recording and x.tracked:
         raise GraphError(f"{what} changes in place a tensor that requires a gradient: do it under minidl.no_grad(), "
                          "or compute a new tensor")
-    if not getattr(x.array.flags, "writeable", True):
+    if not getattr(x.array.flags, "writeable", not _repeats(x.array)):
         raise ShapeError(f"{what} on a read-only view, as expand gives: clone() it first")
+
+
+def _repeats(array) -> bool:
+    """Whether elements share memory, as after expand: CuPy's arrays do not say that they are read-only."""
+    return array.size > 0 and any(size > 1 and not stride for size, stride in zip(array.shape, array.strides, strict=True))
+
+
+def written_value(value, x: Tensor):
+    """What is to be written into ``x``, as an array of its device or a number."""
+    if isinstance(value, Tensor):
+        return value.array if type(value.array) is type(x.array) else x.device.array(value.array)
+    return value if isinstance(value, Number) else namespace(x.array).asarray(value)
 
 
 def _in_place(dunder, function):
@@ -70,7 +85,7 @@ def copy_(self, source) -> Tensor:
     if mode.recording and source.tracked:
         raise GraphError("copy_ would lose the gradient of its source: detach() it, or do it under minidl.no_grad()")
     try:
-        self.array[...] = source.array
+        self.array[...] = written_value(source, self)
     except ValueError:
         raise ShapeError(f"copy_: values of shape {source.shape} do not fit into a tensor of shape {self.shape}") from None
     written(self.array)

@@ -7,8 +7,6 @@ length. Variances are biased (divided by n) and taken around the mean, sums are 
 
 import math
 
-import numpy as np
-
 from minidl.dtypes import float16, float32, promote_types
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import kernel, namespace
@@ -252,7 +250,7 @@ class LocalResponseNorm(FusedOp):
     def composite(self, x):
         size, alpha, beta, k = self.settings
         wide = _wide(x)
-        before, after = (wrap(np.zeros((len(x), n, *x.shape[2:]), wide.dtype)) for n in (size // 2, (size - 1) // 2))
+        before, after = (wide.new_zeros(len(x), n, *x.shape[2:]) for n in (size // 2, (size - 1) // 2))
         squares = cat([before, wide * wide, after], 1)
         total = sum(squares.narrow(1, i, x.shape[1]) for i in range(size))
         return cast(wide * (total * (alpha / size) + k) ** -beta, x.dtype)

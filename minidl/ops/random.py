@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minidl.device import CPU, Device
+from minidl.device import Device
 from minidl.dtypes import as_dtype, get_default_dtype, int64, is_floating
 from minidl.errors import DtypeError
 from minidl.kernels import namespace
@@ -26,7 +26,8 @@ def rand(*size, generator: Generator | None = None, dtype=None, device=None, req
     tensor([[0.399 , 0.8805],
             [0.7357, 0.6055]])
     """
-    return Tensor(_source(generator).uniform(size=sizes_of(size), dtype=_floating(dtype), device=_device(device)), requires_grad)
+    source, dtype, device = _source(generator), _floating(dtype), Device.parse(device)
+    return Tensor(source.uniform(size=sizes_of(size), dtype=dtype, device=device), requires_grad)
 
 
 def randn(*size, generator: Generator | None = None, dtype=None, device=None, requires_grad=False) -> Tensor:
@@ -35,7 +36,8 @@ def randn(*size, generator: Generator | None = None, dtype=None, device=None, re
     >>> randn(2, 3).shape
     (2, 3)
     """
-    return Tensor(_source(generator).normal(size=sizes_of(size), dtype=_floating(dtype), device=_device(device)), requires_grad)
+    source, dtype, device = _source(generator), _floating(dtype), Device.parse(device)
+    return Tensor(source.normal(size=sizes_of(size), dtype=dtype, device=device), requires_grad)
 
 
 def randint(low, high=None, size=None, *, generator: Generator | None = None, dtype=int64, device=None) -> Tensor:
@@ -52,7 +54,7 @@ def randint(low, high=None, size=None, *, generator: Generator | None = None, dt
         raise TypeError("randint needs a size: randint(high, size) or randint(low, high, size)")
     dtype = as_dtype(dtype)
     whole = dtype if dtype.kind in "iu" else int64
-    found = _source(generator).integers(low, high, sizes_of((size,)), dtype=whole, device=_device(device))
+    found = _source(generator).integers(low, high, sizes_of((size,)), dtype=whole, device=Device.parse(device))
     return wrap(found.astype(dtype, copy=False))
 
 
@@ -62,7 +64,7 @@ def randperm(n, *, generator: Generator | None = None, dtype=int64, device=None)
     >>> sorted(randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    return wrap(_source(generator).permutation(n, device=_device(device)).astype(as_dtype(dtype), copy=False))
+    return wrap(_source(generator).permutation(n, device=Device.parse(device)).astype(as_dtype(dtype), copy=False))
 
 
 def rand_like(input, *, generator: Generator | None = None, dtype=None, requires_grad=False) -> Tensor:
@@ -89,7 +91,7 @@ def normal(mean=0.0, std=1.0, size=None, *, generator: Generator | None = None, 
     """
     if size is not None:
         shape = sizes_of((size,))
-        return wrap(_source(generator).normal(mean, std, shape, dtype=_floating(dtype), device=_device(device)))
+        return wrap(_source(generator).normal(mean, std, shape, dtype=_floating(dtype), device=Device.parse(device)))
     mean, std = broadcast_tensors(as_floating(mean).detach(), as_floating(std).detach())
     if not (std.array >= 0).all():
         raise ValueError("a standard deviation cannot be negative")
@@ -142,10 +144,6 @@ def _fill(x: Tensor, name: str, draw, *parameters) -> Tensor:
 
 def _source(generator: Generator | None) -> Generator:
     return default_generator if generator is None else generator
-
-
-def _device(device) -> Device:
-    return CPU if device is None else Device.parse(device)
 
 
 def _floating(dtype) -> np.dtype:

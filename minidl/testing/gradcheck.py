@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minidl.dtypes import float64
+from minidl.kernels import namespace
 from minidl.tape import gradients
 from minidl.tensor import Tensor, tensor, wrap
 from minidl.testing.check import Check
@@ -63,7 +64,8 @@ def gradient_of(func: Callable, inputs, grad_outputs=None) -> tuple[Callable, tu
     inputs = tuple(listed(inputs))
     if grad_outputs is None:
         random = np.random.default_rng(0)
-        grad_outputs = [tensor(random.standard_normal(y.shape), requires_grad=True) for y in _differentiable(func(*inputs))]
+        grad_outputs = [tensor(random.standard_normal(y.shape), device=y.device, requires_grad=True)
+                        for y in _differentiable(func(*inputs))]
     else:
         grad_outputs = [g.detach().requires_grad_() for g in listed(grad_outputs)]
     checked = _checked(inputs)
@@ -110,9 +112,9 @@ def examine(func: Callable, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, nondet_to
 
     def pullback(gys):  # of one graph, which other calls of func must not disturb
         found = _sum_of_gradients(recorded, leaves, gys)
-        return [np.zeros(x.shape) if g is None else g.array for g, x in zip(found, leaves, strict=True)]
+        return [np.zeros(x.shape) if g is None else g.detach().numpy() for g, x in zip(found, leaves, strict=True)]
 
-    function = Function(lambda arrays: [y.array for y in outputs(arrays)], pullback, buffers)
+    function = Function(lambda arrays: [y.detach().numpy() for y in outputs(arrays)], pullback, buffers)
     return Check(function, eps, atol, rtol, nondet_tol, complex_step).run(fast_mode)
 
 
@@ -178,7 +180,7 @@ def _variable(array) -> Tensor:
 
 def _sum_of_gradients(outputs, leaves, gys):
     """Outputs whose gradient is all zeros are left out, as if nobody had used them."""
-    used = [(y, wrap(gy)) for y, gy in zip(outputs, gys, strict=True) if gy.any()]
+    used = [(y, wrap(namespace(y.array).asarray(gy))) for y, gy in zip(outputs, gys, strict=True) if gy.any()]
     if not used:
         return [None] * len(leaves)
     return gradients([y for y, _ in used], leaves, [gy for _, gy in used], retain_graph=True)
@@ -188,7 +190,7 @@ def _overlap(arrays) -> bool:
     """Whether moving one element would move another: arrays that share memory, within themselves or with each other."""
     seen: set[int] = set()
     for array in arrays:
-        if not array.flags.writeable:
+        if not getattr(array.flags, "writeable", True):
             return True
         addresses = set(_addresses(array).tolist())
         if len(addresses) < array.size or addresses & seen:
@@ -201,4 +203,5 @@ def _addresses(array) -> np.ndarray:
     offsets = np.zeros((), np.int64)
     for size, stride in zip(array.shape, array.strides, strict=True):
         offsets = offsets[..., None] + np.arange(size) * stride
-    return array.ctypes.data + offsets.reshape(-1)
+    start = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return start + offsets.reshape(-1)

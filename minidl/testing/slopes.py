@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.kernels import namespace
+
 COMPLEX_STEP = 1e-100  # no difference is taken, so a step can be as small as numbers get without rounding anything
 
 
 class Function:
     """A function of several arrays, to be differentiated at one point, and its gradient.
 
-    ``values(arrays)`` gives the outputs as a list of arrays, ``pullback(gys)`` the gradients of sum(gy * output) for each array;
-    ``arrays`` are the point: buffers that are changed in place while differences are taken, and restored to the bit.
+    ``values(arrays)`` gives the outputs as a list of arrays, ``pullback(gys)`` the gradients of sum(gy * output) for each array,
+    all of NumPy. ``arrays`` are the point: buffers that are changed in place while differences are taken, and restored to the
+    bit; they may lie on a GPU.
     """
 
     def __init__(self, values: Callable, pullback: Callable, arrays: list[np.ndarray]):
@@ -34,7 +37,7 @@ class Function:
         before = {i: self.arrays[i].copy() for i in directions}
         try:
             for i, direction in directions.items():
-                self.arrays[i] += step * direction
+                self.arrays[i] += _beside(self.arrays[i], step * direction)
             return self.flat()
         finally:
             for i, array in before.items():
@@ -42,12 +45,17 @@ class Function:
 
     def turned(self, directions: dict[int, np.ndarray]) -> np.ndarray:
         """The imaginary parts of all outputs at x + i step * direction, over step."""
-        arrays = [x + 1j * COMPLEX_STEP * directions.get(i, 0) for i, x in enumerate(self.arrays)]
+        arrays = [x + _beside(x, 1j * COMPLEX_STEP * directions.get(i, 0)) for i, x in enumerate(self.arrays)]
         values = join(self.values(arrays))
         if values.dtype.kind != "c":
             raise TypeError("complex_step needs a function that takes complex numbers: this one gave real values for complex "
                             "inputs")
         return values.imag / COMPLEX_STEP
+
+
+def _beside(array, numbers):
+    """Numbers on the device of an array."""
+    return namespace(array).asarray(numbers)
 
 
 class Slopes(NamedTuple):

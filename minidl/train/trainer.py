@@ -205,7 +205,7 @@ def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cp
             all_logits.append(logits.cpu().array)
     if not all_labels:
         raise DataError("there is nothing to evaluate: the loader gave no batch")
-    labels, probabilities = np.concatenate(all_labels), softmax(tensor(np.concatenate(all_logits)), 1).array
+    labels, probabilities = np.concatenate(all_labels), softmax(tensor(np.concatenate(all_logits)), 1).numpy()
     return {"loss": total / len(labels), "accuracy": float((probabilities.argmax(1) == labels).mean()),
             "top5_accuracy": top_k_accuracy(probabilities, labels, 5), "labels": labels, "probabilities": probabilities}
 

@@ -10,22 +10,22 @@ from tests.checks import check_gradients, leaf
 
 
 def images(*shape, seed=0):
-    return minidl.Tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+    return minidl.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
 @pytest.mark.parametrize("layer, shape", [(nn.BatchNorm1d, (4, 3)), (nn.BatchNorm1d, (4, 3, 5)), (nn.BatchNorm2d, (2, 3, 4, 5))])
 def test_batch_norm_in_training_and_after(layer, shape):
     x, norm = images(*shape), layer(3)
     axes = (0, *range(2, len(shape)))
-    y = norm(x).detach().array
+    y = np.asarray(norm(x))
     np.testing.assert_allclose(y.mean(axes), 0, atol=1e-6)
     np.testing.assert_allclose(y.var(axes), 1, rtol=1e-4)
-    np.testing.assert_allclose(norm.running_mean.array, 0.1 * x.array.mean(axes), rtol=1e-5)
-    np.testing.assert_allclose(norm.running_var.array, 0.9 + 0.1 * x.array.var(axes, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_mean, 0.1 * np.asarray(x).mean(axes), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var, 0.9 + 0.1 * np.asarray(x).var(axes, ddof=1), rtol=1e-5)
     before = {name: value.tolist() for name, value in norm.state_dict().items()}
-    y = norm.eval()(x).detach().array
+    y = np.asarray(norm.eval()(x))
     place = (slice(None), *[None] * (len(shape) - 2))
-    expected = (x.array - norm.running_mean.array[place]) / np.sqrt(norm.running_var.array[place] + 1e-5)
+    expected = (np.asarray(x) - np.asarray(norm.running_mean)[place]) / np.sqrt(np.asarray(norm.running_var)[place] + 1e-5)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
     assert {name: value.tolist() for name, value in norm.state_dict().items()} == before
 
@@ -51,8 +51,8 @@ def test_cumulative_average():
     norm, batches = nn.BatchNorm1d(2, momentum=None), [images(5, 2, seed=seed) for seed in range(3)]
     for batch in batches:
         norm(batch)
-    np.testing.assert_allclose(norm.running_mean.array, np.mean([b.array.mean(0) for b in batches], 0), rtol=1e-5)
-    np.testing.assert_allclose(norm.running_var.array, np.mean([b.array.var(0, ddof=1) for b in batches], 0), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_mean, np.mean([np.asarray(b).mean(0) for b in batches], 0), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var, np.mean([np.asarray(b).var(0, ddof=1) for b in batches], 0), rtol=1e-5)
     assert norm.num_batches_tracked.item() == 3
 
 

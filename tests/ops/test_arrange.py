@@ -38,14 +38,14 @@ OPS = {
 def test_values_and_gradients(name, strided):
     function, oracle = OPS[name]
     x = leaf(2, 3, 4, strided=strided)
-    assert np.array_equal(function(x).detach().array, oracle(x.array))
-    if oracle(x.array).size:
+    assert np.array_equal(function(x), oracle(np.asarray(x)))
+    if oracle(np.asarray(x)).size:
         check_gradients(function, x)
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if name.startswith(("flip", "roll", "repeat", "tile", "tri"))])
 def test_copies(name):
-    x = minidl.Tensor(np.ones((2, 3, 4), np.float32))
+    x = minidl.tensor(np.ones((2, 3, 4), np.float32))
     y = OPS[name][0](x)
     assert not np.shares_memory(x.array, y.array) and y.dtype == minidl.float32
 

@@ -18,17 +18,17 @@ def index_for(shape, dim, sizes, seed=0):
 def test_gather_scatter_add_and_scatter(dim, sizes, strided):
     x, src = leaf(2, 3, 4, strided=strided), leaf(*sizes, seed=1, strided=strided)
     index = index_for(x.shape, dim, sizes)
-    gathered, added, written = np.zeros(sizes), x.array.copy(), x.array.copy()
+    gathered, added, written = np.zeros(sizes), np.array(x), np.array(x)
     for at in np.ndindex(*sizes):
         place = list(at)
         place[dim] = index[at]
-        gathered[at] = x.array[tuple(place)]
-        added[tuple(place)] += src.array[at]
-        written[tuple(place)] = src.array[at]
-    index = minidl.Tensor(index)
-    assert np.array_equal(x.gather(dim, index).detach().array, gathered)
-    assert np.allclose(x.scatter_add(dim, index, src).detach().array, added)
-    assert np.array_equal(x.scatter(dim, index, src).detach().array, written)
+        gathered[at] = np.asarray(x)[tuple(place)]
+        added[tuple(place)] += np.asarray(src)[at]
+        written[tuple(place)] = np.asarray(src)[at]
+    index = minidl.tensor(index)
+    assert np.array_equal(x.gather(dim, index), gathered)
+    assert np.allclose(x.scatter_add(dim, index, src), added)
+    assert np.array_equal(x.scatter(dim, index, src), written)
     check_gradients(lambda x: minidl.gather(x, dim, index), x)
     check_gradients(lambda x, src: minidl.scatter_add(x, dim, index, src), x, src)
     check_gradients(lambda x, src: minidl.scatter(x, dim, index, src), x, src)
@@ -38,7 +38,7 @@ def test_scatter_of_a_number():
     x = leaf(2, 3)
     index = minidl.tensor([[1], [0]])
     for y in (x.scatter(1, index, 9), x.scatter(1, index, value=9.0)):
-        assert y.detach().array[0, 1] == y.detach().array[1, 0] == 9 and y.dtype == minidl.float64
+        assert np.asarray(y)[0, 1] == np.asarray(y)[1, 0] == 9 and y.dtype == minidl.float64
     check_gradients(lambda x: x.scatter(1, index, 9), x)
     assert minidl.zeros(3, dtype="int64").scatter(0, minidl.tensor([1]), 2).tolist() == [0, 2, 0]
 
@@ -46,9 +46,9 @@ def test_scatter_of_a_number():
 def test_scatter_takes_the_covered_part_of_a_larger_source():
     x, src = leaf(2, 3), leaf(4, 5, seed=1)
     index = minidl.tensor([[1, 0, 1]])
-    expected = x.array.copy()
-    np.add.at(expected, ([1, 0, 1], [0, 1, 2]), src.array[0, :3])
-    assert np.allclose(x.scatter_add(0, index, src).detach().array, expected)
+    expected = np.array(x)
+    np.add.at(expected, ([1, 0, 1], [0, 1, 2]), np.asarray(src)[0, :3])
+    assert np.allclose(x.scatter_add(0, index, src), expected)
     check_gradients(lambda x, src: x.scatter_add(0, index, src), x, src)
     check_gradients(lambda x, src: x.scatter(0, index, src), x, src)
 
@@ -62,7 +62,7 @@ def test_gather_beside_inf_stays_finite():
 
 def test_small_index_dtypes_do_not_wrap():
     x = leaf(200, 3)
-    index = minidl.Tensor(np.full((1, 3), 120, np.int8))
+    index = minidl.tensor(np.full((1, 3), 120, np.int8))
     assert gradients_of(lambda x: x.gather(0, index), x)[0][120].tolist() == [1, 1, 1]
 
 
@@ -70,7 +70,7 @@ def test_small_index_dtypes_do_not_wrap():
 def test_index_select(dim):
     x = leaf(3, 4, 5)
     index = minidl.tensor([2, 0, 2])
-    assert np.array_equal(x.index_select(dim, index).detach().array, x.array.take([2, 0, 2], dim))
+    assert np.array_equal(x.index_select(dim, index), np.asarray(x).take([2, 0, 2], dim))
     check_gradients(lambda x: minidl.index_select(x, dim, index), x)
 
 
@@ -85,20 +85,20 @@ def test_take_along_dim(dim):
     wide[dim] = x.shape[dim]
     tall = [3, 5, 4]
     tall[dim] = index.shape[dim]
-    expected = np.take_along_axis(np.broadcast_to(x.array, wide), np.broadcast_to(index, tall), dim)
-    assert np.array_equal(x.take_along_dim(minidl.Tensor(index), dim).detach().array, expected)
-    check_gradients(lambda x: minidl.take_along_dim(x, minidl.Tensor(index), dim=dim), x)
+    expected = np.take_along_axis(np.broadcast_to(np.asarray(x), wide), np.broadcast_to(index, tall), dim)
+    assert np.array_equal(x.take_along_dim(minidl.tensor(index), dim), expected)
+    check_gradients(lambda x: minidl.take_along_dim(x, minidl.tensor(index), dim=dim), x)
 
 
 def test_take_along_the_flattened_tensor():
     x = leaf(2, 3)
-    assert np.array_equal(x.take_along_dim(minidl.tensor([[5, 0]])).detach().array, x.array.reshape(-1)[[5, 0]])
+    assert np.array_equal(x.take_along_dim(minidl.tensor([[5, 0]])), np.asarray(x).reshape(-1)[[5, 0]])
 
 
 def test_masks():
     x, mask = leaf(2, 3), minidl.tensor([True, False, True])
-    assert np.array_equal(x.masked_fill(mask, 5).detach().array, np.where([True, False, True], 5, x.array))
-    assert np.array_equal(x.masked_select(mask).detach().array, x.array[:, [0, 2]].reshape(-1))
+    assert np.array_equal(x.masked_fill(mask, 5), np.where([True, False, True], 5, np.asarray(x)))
+    assert np.array_equal(x.masked_select(mask), np.asarray(x)[:, [0, 2]].reshape(-1))
     check_gradients(lambda x: minidl.masked_fill(x, mask, 5), x)
     check_gradients(lambda x, v: minidl.masked_fill(x, mask, v), x, leaf())
     check_gradients(lambda x: minidl.masked_select(x, mask), x)
@@ -110,7 +110,7 @@ def test_masks():
 
 def test_nonzero():
     array = np.array([[0, 2, 0], [np.nan, 0, -1]])
-    x = minidl.Tensor(array)
+    x = minidl.tensor(array)
     assert x.nonzero().tolist() == minidl.argwhere(x).tolist() == np.argwhere(array).tolist()
     assert [axis.tolist() for axis in minidl.nonzero(x, as_tuple=True)] == [axis.tolist() for axis in array.nonzero()]
     assert x.nonzero().dtype == minidl.int64 and minidl.zeros(2, 3).nonzero().shape == (0, 2)
@@ -119,7 +119,7 @@ def test_nonzero():
 
 def test_one_hot():
     classes = minidl.tensor([[0, 2], [1, 1]])
-    assert np.array_equal(minidl.one_hot(classes).array, np.eye(3, dtype=np.int64)[classes.array])
+    assert np.array_equal(minidl.one_hot(classes), np.eye(3, dtype=np.int64)[np.asarray(classes)])
     assert minidl.one_hot(classes, 5).shape == (2, 2, 5) and minidl.one_hot(classes).dtype == minidl.int64
     assert minidl.one_hot(minidl.zeros(0, dtype="int64"), 4).shape == (0, 4)
     assert minidl.one_hot(minidl.tensor(1), 3).tolist() == [0, 1, 0]
@@ -127,7 +127,7 @@ def test_one_hot():
 
 def test_embedding():
     weight, index = leaf(5, 3), minidl.tensor([[1, 4], [1, 0]])
-    assert np.array_equal(minidl.embedding(index, weight).detach().array, weight.array[index.array])
+    assert np.array_equal(minidl.embedding(index, weight), np.asarray(weight)[np.asarray(index)])
     check_gradients(lambda w: minidl.embedding(index, w), weight)
     for padding in (1, -4):
         g = gradients_of(lambda w, padding=padding: minidl.embedding(index, w, padding_idx=padding), weight)[0]

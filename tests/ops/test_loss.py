@@ -62,7 +62,7 @@ def test_values_and_both_derivatives(name, reduction):
     loss, formula, x_range, t_range = CASES[name]
     x = leaf(*SHAPE, low=x_range[0], high=x_range[1], strided=True)
     t = leaf(*SHAPE, low=t_range[0], high=t_range[1], seed=1)
-    each = [formula(a, b) for a, b in zip(x.array.reshape(-1).tolist(), t.array.reshape(-1).tolist(), strict=True)]
+    each = [formula(a, b) for a, b in zip(np.asarray(x).reshape(-1).tolist(), np.asarray(t).reshape(-1).tolist(), strict=True)]
     expected = {"none": np.reshape(each, SHAPE), "sum": math.fsum(each), "mean": math.fsum(each) / len(each)}[reduction]
     np.testing.assert_allclose(loss(x, t, reduction=reduction).detach().numpy(), expected, rtol=1e-12)
     check_gradients(lambda x, t: loss(x, t, reduction=reduction), x, t, second=reduction != "none")
@@ -70,8 +70,9 @@ def test_values_and_both_derivatives(name, reduction):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_hinge_embedding(reduction):
-    x, t = leaf(3, 4), minidl.Tensor(np.where(np.arange(12).reshape(3, 4) % 3, 1, -1))
-    each = [[a if b == 1 else max(0, 0.7 - a) for a, b in zip(*rows, strict=True)] for rows in zip(x.array, t.array, strict=True)]
+    x, t = leaf(3, 4), minidl.tensor(np.where(np.arange(12).reshape(3, 4) % 3, 1, -1))
+    each = [[a if b == 1 else max(0, 0.7 - a) for a, b in zip(*rows, strict=True)]
+            for rows in zip(x.tolist(), t.tolist(), strict=True)]
     expected = {"none": each, "sum": np.sum(each), "mean": np.mean(each)}[reduction]
     y = hinge_embedding_loss(x, t, margin=0.7, reduction=reduction)
     np.testing.assert_allclose(y.detach().numpy(), expected, rtol=1e-12)
@@ -97,12 +98,12 @@ def test_weights_of_elements(loss, divide_by_weights):
 def test_weights_of_binary_losses():
     x, t = leaf(2, 3), leaf(2, 3, low=0, high=1, seed=1).detach()
     w, pos = leaf(3, low=0.5, seed=2).detach(), leaf(3, low=0.5, seed=3).detach()
-    p = 1 / (1 + np.exp(-x.array))
-    each = -(pos.array * t.array * np.log(p) + (1 - t.array) * np.log(1 - p)) * w.array
+    p = 1 / (1 + np.exp(-np.asarray(x)))
+    each = -(np.asarray(pos) * np.asarray(t) * np.log(p) + (1 - np.asarray(t)) * np.log(1 - p)) * np.asarray(w)
     y = binary_cross_entropy_with_logits(x, t, w, pos_weight=pos)
     np.testing.assert_allclose(y.item(), each.mean())
     np.testing.assert_allclose(binary_cross_entropy(minidl.tensor(p), t, w, reduction="none").numpy(),
-                               -(t.array * np.log(p) + (1 - t.array) * np.log(1 - p)) * w.array)
+                               -(np.asarray(t) * np.log(p) + (1 - np.asarray(t)) * np.log(1 - p)) * np.asarray(w))
     check_gradients(lambda x: binary_cross_entropy_with_logits(x, t, w, pos_weight=pos), x)
 
 

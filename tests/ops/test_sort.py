@@ -38,12 +38,12 @@ def test_sort(dtype, dim, descending):
     if not dtype.startswith("float"):
         array = np.nan_to_num(np.clip(array, 0, 2))
     array = array.astype(dtype)
-    values, indices = minidl.Tensor(array).sort(dim, descending)
+    values, indices = minidl.tensor(array).sort(dim, descending)
     order = naive(array, dim, descending)
-    assert np.array_equal(indices.array, order) and indices.dtype == minidl.int64
-    assert np.array_equal(values.array, np.take_along_axis(array, order, dim), equal_nan=dtype[0] == "f")
+    assert np.array_equal(indices, order) and indices.dtype == minidl.int64
+    assert np.array_equal(values, np.take_along_axis(array, order, dim), equal_nan=dtype[0] == "f")
     assert values.dtype == array.dtype
-    assert np.array_equal(minidl.argsort(minidl.Tensor(array), dim=dim, descending=descending, stable=True).array, order)
+    assert np.array_equal(minidl.argsort(minidl.tensor(array), dim=dim, descending=descending, stable=True), order)
 
 
 @pytest.mark.parametrize("largest", [True, False])
@@ -57,10 +57,10 @@ def test_topk(dtype, dim, largest):
         array = array.astype(dtype)
         order = naive(array, dim, largest)
         for k in range(array.shape[dim] + 1):
-            values, indices = minidl.Tensor(array).topk(k, dim, largest)
+            values, indices = minidl.tensor(array).topk(k, dim, largest)
             expected = order.take(range(k), dim)
-            assert np.array_equal(indices.array, expected) and indices.dtype == minidl.int64
-            assert np.array_equal(values.array, np.take_along_axis(array, expected, dim), equal_nan=dtype[0] == "f")
+            assert np.array_equal(indices, expected) and indices.dtype == minidl.int64
+            assert np.array_equal(values, np.take_along_axis(array, expected, dim), equal_nan=dtype[0] == "f")
 
 
 @pytest.mark.parametrize("keepdim", [False, True])
@@ -68,11 +68,11 @@ def test_topk(dtype, dim, largest):
 def test_kthvalue(dim, keepdim):
     array = with_ties()
     for k in range(1, array.shape[dim] + 1):
-        values, indices = minidl.Tensor(array).kthvalue(k, dim, keepdim)
+        values, indices = minidl.tensor(array).kthvalue(k, dim, keepdim)
         expected = naive(array, dim, False).take([k - 1], dim)
         value = np.take_along_axis(array, expected, dim)
-        assert np.array_equal(indices.array, expected if keepdim else expected.squeeze(dim))
-        assert np.array_equal(values.array, value if keepdim else value.squeeze(dim), equal_nan=True)
+        assert np.array_equal(indices, expected if keepdim else expected.squeeze(dim))
+        assert np.array_equal(values, value if keepdim else value.squeeze(dim), equal_nan=True)
 
 
 @pytest.mark.parametrize("strided", [False, True])

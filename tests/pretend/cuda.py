@@ -1,0 +1,220 @@
+"""``cupy.cuda`` of the stand-in: two devices, streams that do everything at once, and kernels that run on the CPU."""
+
+import re
+import types
+
+import numpy as np
+
+from minidl.kernels.cuda import host, launch
+from tests.pretend.array import DEVICES, _host, current, ndarray, used_bytes
+
+
+class CUDARuntimeError(RuntimeError):
+    """What CUDA answers; ``status`` is its number."""
+
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = status
+
+
+class Device:
+    """One of the devices; as a context manager the current one."""
+
+    def __init__(self, device=None):
+        self.id = current.device if device is None else int(device)
+        self._before = []
+
+    def use(self):
+        runtime.setDevice(self.id)
+
+    def __enter__(self):
+        self._before.append(current.device)
+        self.use()
+        return self
+
+    def __exit__(self, *_):
+        current.device = self._before.pop()
+
+    def __int__(self):
+        return self.id
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self):
+        return hash(self.id)
+
+    def synchronize(self):
+        pass
+
+    compute_capability = "80"
+
+    @property
+    def mem_info(self):
+        return runtime.memGetInfo()
+
+
+class _Runtime:
+    CUDARuntimeError = CUDARuntimeError
+
+    @staticmethod
+    def getDeviceCount():
+        return DEVICES
+
+    @staticmethod
+    def getDevice():
+        return current.device
+
+    @staticmethod
+    def setDevice(device):
+        if not 0 <= device < DEVICES:
+            raise CUDARuntimeError(101, "cudaErrorInvalidDevice: invalid device ordinal")
+        current.device = device
+
+    @staticmethod
+    def deviceSynchronize():
+        pass
+
+    @staticmethod
+    def driverGetVersion():
+        return 12080
+
+    runtimeGetVersion = driverGetVersion
+
+    @staticmethod
+    def memGetInfo():
+        total = 1 << 34
+        return total - used_bytes[current.device], total
+
+    @staticmethod
+    def getDeviceProperties(device):
+        return {"name": b"Pretend GPU", "major": 8, "minor": 0, "totalGlobalMem": 1 << 34, "multiProcessorCount": 1}
+
+
+runtime = _Runtime()
+
+
+def is_available():
+    return True
+
+
+def get_device_id():
+    return current.device
+
+
+class Stream:
+    """A queue of work, each piece of which is done before the next line of Python."""
+
+    def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
+        self.null, self.ptr = null, 0 if null else id(self)
+
+    def __enter__(self):
+        _streams.append(self)
+        return self
+
+    def __exit__(self, *_):
+        _streams.pop()
+
+    def use(self):
+        _streams[-1] = self
+        return self
+
+    def record(self, event=None):
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def synchronize(self):
+        pass
+
+    def wait_event(self, event):
+        if not event.recorded:
+            raise RuntimeError("the event that a stream waits for was never recorded")
+
+    done = True
+
+
+Stream.null = Stream(null=True)
+_streams = [Stream.null]
+
+
+def get_current_stream():
+    return _streams[-1]
+
+
+class Event:
+    """A place in a stream."""
+
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.recorded = False
+
+    def record(self, stream=None):
+        self.recorded = True
+
+    def synchronize(self):
+        pass
+
+    @property
+    def done(self):
+        return self.recorded
+
+
+def get_elapsed_time(start, stop):
+    return 0.0
+
+
+class MemoryPool:
+    """Counts what arrays hold; keeps nothing back."""
+
+    def used_bytes(self):
+        return used_bytes[current.device]
+
+    total_bytes = used_bytes
+
+    def free_bytes(self):
+        return 0
+
+    def free_all_blocks(self, stream=None):
+        pass
+
+    def n_free_blocks(self):
+        return 0
+
+
+_pool, _pinned_pool = MemoryPool(), types.SimpleNamespace(free_all_blocks=lambda: None, n_free_blocks=lambda: 0)
+
+
+def get_default_memory_pool():
+    return _pool
+
+
+def get_default_pinned_memory_pool():
+    return _pinned_pool
+
+
+def empty_pinned(shape, dtype=float, order="C"):
+    """``cupyx.empty_pinned``: a NumPy array that the GPU could read by itself."""
+    return np.empty(shape, dtype, order)
+
+
+class RawModule:
+    """A file of kernels, compiled for the CPU; the last of the names in its text is its own."""
+
+    def __init__(self, *, code=None, options=(), backend="nvrtc", name_expressions=None, **_):
+        self.file = re.findall(r'(\w+)\.cu"', code)[-1]
+        real = next(option.removeprefix("-Dreal=") for option in options if option.startswith("-Dreal="))
+        self.dtype = np.dtype(next(name for name, (c_type, _) in launch.C_TYPES.items() if c_type == real))
+
+    def get_function(self, name):
+        def function(grid, block, args, shared_mem=0, stream=None):
+            host.run(self.file, name, self.dtype, grid[0], block[0], [_argument(arg) for arg in args])
+
+        return function
+
+
+def _argument(arg):
+    if isinstance(arg, np.ndarray):
+        if arg.size != 1:
+            raise TypeError(f"You are trying to pass a numpy.ndarray of shape {arg.shape} as a kernel parameter.")
+        return arg[()]  # by value
+    return _host(arg) if isinstance(arg, ndarray) else arg

@@ -1,0 +1,85 @@
+"""The stand-in for CuPy is as strict as CuPy, and offers nothing that CuPy lacks."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from tests.pretend import api
+
+
+@pytest.mark.skipif("cupy" in sys.modules, reason="needs the real CuPy")
+def test_the_list_is_what_cupy_offers():
+    cupy = pytest.importorskip("cupy")
+    listed = [line for line in api.LIST.read_text().splitlines() if not line.startswith("#")]
+    assert listed == api.describe(cupy)
+
+
+@pytest.mark.parametrize("mixed", [
+    lambda cp, x, y: x + y, lambda cp, x, y: y + x, lambda cp, x, y: x @ y, lambda cp, x, y: cp.where(x > 0, x, y),
+    lambda cp, x, y: np.add(x, y), lambda cp, x, y: cp.maximum(x, y), lambda cp, x, y: cp.concatenate([x, y]),
+    lambda cp, x, y: np.asarray(x), lambda cp, x, y: y.__setitem__(..., x), lambda cp, x, y: cp.add.at(x, 0, y),
+    lambda cp, x, y: cp.take_along_axis(x, y.astype(int), 0), lambda cp, x, y: x < y])
+def test_arrays_of_cpu_and_gpu_do_not_mix(cupy, mixed):
+    x, y = cupy.ones((2, 2)), np.ones((2, 2))
+    with pytest.raises(TypeError):
+        mixed(cupy, x, y)
+    assert x.get().tolist() == y.tolist()
+
+
+def test_numpy_numbers_copies_and_indices_do(cupy):
+    host = np.arange(6.0).reshape(2, 3)
+    x = cupy.asarray(host)
+    host[...] = 0
+    assert (x * np.float64(2) + 1).get().tolist() == [[1, 3, 5], [7, 9, 11]] and (np.float32(2) * x).dtype == np.float64
+    assert x[np.array([1])].get().tolist() == [[3, 4, 5]] and x[np.array([True, False])].shape == (1, 3)
+    x[np.array([0])] = np.full(3, 7.0)
+    assert x[0].get().tolist() == [7, 7, 7] and type(x.sum()) is cupy.ndarray and x.sum().shape == ()
+    with pytest.raises(ValueError, match="cannot be used for fill"):
+        x[...] = host
+
+
+@pytest.mark.parametrize("call", [
+    lambda cp, x: cp.errstate, lambda cp, x: cp.add(x, x, where=True), lambda cp, x: cp.sum(x, initial=1),
+    lambda cp, x: x.max(initial=0), lambda cp, x: cp.multiply.at(x, 0, x), lambda cp, x: cp.maximum.reduce(x),
+    lambda cp, x: cp.add.at(cp.ones(2, bool), 0, True), lambda cp, x: x.flags.writeable, lambda cp, x: range(x[0]),
+    lambda cp, x: np.einsum_path("i->", x), lambda cp, x: hash(x), lambda cp, x: cp.asarray([object()])])
+def test_what_cupy_lacks(cupy, call):
+    with pytest.raises((TypeError, AttributeError, ValueError, NotImplementedError)):
+        call(cupy, cupy.ones(2))
+
+
+def test_views_share_memory_and_their_owner(cupy):
+    x = cupy.zeros((2, 3))
+    for view in (x[0], x.T, x.reshape(-1), x[1, 2], x[0][1:], cupy.broadcast_to(x, (4, 2, 3)), x.diagonal()):
+        assert view.base is x and x.base is None
+        view[...] = 5
+        assert 5 in x.get()
+        x[...] = 0
+    for copy in (x[[0]], x.T.reshape(-1), x.copy(), x.astype(float), x + 0):
+        assert copy.base is None
+    assert x.astype(float, copy=False) is x and cupy.asarray(x) is x and cupy.ascontiguousarray(x) is x
+
+
+def test_memory_is_counted(cupy):
+    pool = cupy.get_default_memory_pool()
+    before = pool.used_bytes()
+    x = cupy.zeros(1000)
+    view = x[1:]
+    assert pool.used_bytes() == before + 8192
+    del x
+    assert pool.used_bytes() == before + 8192
+    del view
+    assert pool.used_bytes() == before
+
+
+def test_devices_do_not_read_each_other(cupy):
+    x = cupy.ones(3)
+    with cupy.cuda.Device(1):
+        y = cupy.ones(3)
+        assert y.device.id == 1 and x.copy().device.id == 1 and cupy.array(x).data.device_id == 1
+        with pytest.raises(ValueError, match="different from the current device"):
+            x + y
+    assert (x + 1).device.id == cupy.cuda.runtime.getDevice() == 0
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError):
+        cupy.cuda.Device(2).use()
