@@ -127,6 +127,9 @@ class Stream:
     def synchronize(self):
         pass
 
+    def is_capturing(self):
+        return False
+
     def wait_event(self, event):
         if not event.recorded:
             raise RuntimeError("the event that a stream waits for was never recorded")
