@@ -21,7 +21,7 @@ _blas.load_numpy()
 # NaN and inf are values here, as in every deep learning framework: NumPy need not warn where our own code meets them.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minidl\.(op|ops|tape|kernels)\b")
 
-from minidl import autograd, errors, kernels, ops, random
+from minidl import autograd, dtypes, errors, kernels, ops, random
 from minidl.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.device import Device as device
 from minidl.device import get_default_device, set_default_device
@@ -54,3 +54,9 @@ from minidl.io import load, save  # isort: skip
 __version__ = "0.1.0"
 
 long, double, half = int64, float64, float16
+
+
+def __getattr__(name):
+    if name == "bfloat16":  # its package is loaded when it is asked for
+        return dtypes.as_dtype(name)
+    raise AttributeError(f"module 'minidl' has no attribute {name!r}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from minidl.errors import AnomalyError
 from minidl.kernels import namespace
+from minidl.kernels.half import REAL
 from minidl.tensor import Tensor, mode
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ def check_backward(op, gys) -> None:
 
 
 def _has_nan(array) -> bool:
-    return array.dtype.kind == "f" and bool(namespace(array).isnan(array).any())
+    return array.dtype.kind in REAL and bool(namespace(array).isnan(array).any())
 
 
 def _checksum(entry) -> int:

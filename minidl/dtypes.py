@@ -3,11 +3,14 @@
 Promotion differs from NumPy's in two ways: an integer with a float gives that float (int32 with float32 is float32, not
 float64), and Python numbers and 0-d tensors only decide when they are of a higher kind (bool < integer < float) than every
 tensor that has axes.
+
+bfloat16 is not NumPy's own: the package ml_dtypes brings it, and is loaded when ``bfloat16`` is first asked for.
 """
 
 import numpy as np
 
-from minidl.errors import DtypeError
+from minidl.errors import DtypeError, require
+from minidl.kernels.half import REAL, is_half
 
 bool_ = np.dtype(np.bool_)
 uint8 = np.dtype(np.uint8)
@@ -15,9 +18,10 @@ int8, int16, int32, int64 = (np.dtype(t) for t in (np.int8, np.int16, np.int32, 
 float16, float32, float64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
 
 _default = [float32]
-_RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 2}
-FLOATING = "fc"  # kinds; complex numbers occur only in the complex steps of gradcheck, never in a tensor with a gradient
+_RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 2}
+FLOATING = REAL + "c"  # kinds; complex numbers occur only in the complex steps of gradcheck, never in a tensor with a gradient
 _SUPPORTED = {t.name: t for t in (bool_, uint8, int8, int16, int32, int64, float16, float32, float64)}
+BFLOAT16 = "bfloat16"
 _ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64,
             bool: bool_, int: int64}
 
@@ -41,19 +45,28 @@ def set_default_dtype(dtype) -> None:
 
 
 def as_dtype(dtype) -> np.dtype:
-    """A NumPy dtype from a dtype, a name such as "float32" or a Python type. ``float`` is the default dtype."""
+    """A NumPy dtype from a dtype, a name such as "float32" or a Python type. ``float`` is the default dtype.
+
+    Raises DtypeError for any other, MissingDependencyError for bfloat16 without ml_dtypes.
+    """
     if dtype is float:
         return _default[0]
     try:
-        found = _ALIASES.get(dtype) or _SUPPORTED.get(np.dtype(dtype).name)
+        name = dtype if dtype == BFLOAT16 else np.dtype(dtype).name
+        found = _ALIASES.get(dtype) or (_bfloat16() if name == BFLOAT16 else _SUPPORTED.get(name))
     except TypeError:
         found = None
     if found is None:
-        raise DtypeError(f"unknown dtype {dtype!r}: choose one of {', '.join(_SUPPORTED)}")
+        raise DtypeError(f"unknown dtype {dtype!r}: choose one of {', '.join([*_SUPPORTED, BFLOAT16])}")
     return found
 
 
+def _bfloat16() -> np.dtype:
+    return np.dtype(require("ml_dtypes", extra="amp").bfloat16)
+
+
 def is_floating(dtype: np.dtype) -> bool:
+    """Whether numbers of this dtype have a fraction; complex ones count."""
     return dtype.kind in FLOATING
 
 
@@ -65,6 +78,8 @@ def default_for(kind: type) -> np.dtype:
 def promote_types(a: np.dtype, b: np.dtype) -> np.dtype:
     """The dtype of an operation on tensors of dtypes ``a`` and ``b`` that both have axes.
 
+    float16 with bfloat16 is float32, which holds both.
+
     >>> promote_types(int32, float32), promote_types(uint8, int8), promote_types(float16, float32)
     (dtype('float32'), dtype('int16'), dtype('float32'))
     """
@@ -72,7 +87,7 @@ def promote_types(a: np.dtype, b: np.dtype) -> np.dtype:
         return a
     if is_floating(a) != is_floating(b):
         return a if is_floating(a) else b
-    return np.promote_types(a, b)
+    return float32 if is_half(a) and is_half(b) else np.promote_types(a, b)
 
 
 def result_type(*operands) -> np.dtype:

@@ -27,6 +27,7 @@ from minidl import anomaly
 from minidl.device import check_same_device
 from minidl.errors import GraphError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.half import REAL
 from minidl.tape import gradients, mode
 from minidl.tensor import Tensor, clock, method, wrap, writes
 
@@ -97,7 +98,7 @@ class Op:
             result = tuple(map(wrap, out))
             self.outputs = [(y.array.shape, y.array.dtype) for y in result]
             for index, y in enumerate(result):
-                if y.array.dtype.kind == "f":
+                if y.array.dtype.kind in REAL:
                     y.tracked, y.op, y.index = True, self, index
         else:
             result = wrap(out)
@@ -258,7 +259,7 @@ class Add(Op):
     broadcasts = True
 
     def forward(self, x, y):
-        if x.size >= LARGE and x.shape == y.shape and x.dtype is y.dtype and x.dtype.kind == "f":
+        if x.size >= LARGE and x.shape == y.shape and x.dtype is y.dtype and x.dtype.kind in REAL:
             return kernel("add", x)(x, y)
         return x + y
 

@@ -74,7 +74,8 @@ class Generator:
         return kernel(name, key)(key, counter, *args)
 
     def uniform(self, low=0.0, high=1.0, size=None, *, dtype=np.float64, device: Device = CPU):
-        """Numbers uniform on [low, high): multiples of 2^-53 (float64), 2^-24 (float32) or 2^-11 (float16), scaled.
+        """Numbers uniform on [low, high): multiples of 2^-53 (float64), 2^-24 (float32), 2^-11 (float16) or 2^-8
+        (bfloat16), scaled.
 
         Scaling rounds, so that ``high`` itself may come out, as in NumPy and PyTorch.
         """

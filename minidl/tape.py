@@ -13,6 +13,7 @@ from operator import attrgetter
 from minidl import anomaly
 from minidl.errors import GraphError, ShapeError
 from minidl.kernels import namespace
+from minidl.kernels.half import REAL
 from minidl.tensor import Tensor, method, mode, wrap, written
 
 
@@ -168,7 +169,7 @@ class _Pending:
 def _fill(op, gys) -> None:
     xp = namespace(next(gy for gy in gys if gy is not None).array)
     for index, (shape, dtype) in enumerate(op.outputs):
-        if gys[index] is None and dtype.kind == "f":
+        if gys[index] is None and dtype.kind in REAL:
             gys[index] = wrap(xp.zeros(shape, dtype))
 
 

@@ -20,6 +20,7 @@ from minidl.device import Device
 from minidl.dtypes import as_dtype, default_for, is_floating
 from minidl.errors import DtypeError, GraphError, ShapeError
 from minidl.kernels.constants import changed
+from minidl.kernels.half import REAL, widened
 
 clock = itertools.count(1)  # births of ops and stamps of writes come from one clock, so they can be compared
 
@@ -109,7 +110,7 @@ class Tensor:
     def requires_grad(self, value: bool):
         if self.op is not None and not value:
             raise GraphError("only a leaf can stop requiring a gradient; use .detach() for the result of an op")
-        if value and self.array.dtype.kind != "f":
+        if value and self.array.dtype.kind not in REAL:
             raise DtypeError(f"only floating-point tensors can require a gradient, this one is {self.array.dtype}")
         self.tracked = bool(value)
 
@@ -217,7 +218,7 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __repr__(self):
-        body = np.array2string(self.detach().numpy(), separator=", ", prefix="tensor(", threshold=1000, precision=4,
+        body = np.array2string(widened(self.detach().numpy()), separator=", ", prefix="tensor(", threshold=1000, precision=4,
                                floatmode="maxprec")
         parts = [body]
         if self.dtype not in (default_for(float), default_for(int), default_for(bool)):
@@ -356,10 +357,11 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False) -> Tensor:
         dtype = as_dtype(dtype)
     elif not hasattr(data, "dtype"):
         probe = np.asarray(_plain(data))
-        if probe.dtype.kind not in "biuf":
+        if probe.dtype.kind not in "biu" + REAL:
             raise DtypeError(f"a tensor holds numbers, got {probe.dtype} from {type(data).__name__}")
         holds_arrays = isinstance(data, (list, tuple)) and any(hasattr(item, "dtype") for item in data)
-        dtype = probe.dtype if holds_arrays else default_for({"b": bool, "f": float}.get(probe.dtype.kind, int))
+        kind = bool if probe.dtype.kind == "b" else float if is_floating(probe.dtype) else int
+        dtype = probe.dtype if holds_arrays else default_for(kind)
     return Tensor(Device.parse(device).array(_plain(data), dtype), requires_grad)
 
 

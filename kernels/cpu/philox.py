@@ -6,6 +6,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.threads import split
+from minidl.kernels.half import is_half
 from minidl.kernels.portable import philox as portable
 
 PIECE = 2048  # words
@@ -25,7 +26,7 @@ def philox(key, counter, n):
 
 def philox_uniform(key, counter, n, dtype):
     """As the portable kernel, which does half precision."""
-    if dtype == np.float16:
+    if is_half(dtype):
         return portable.philox_uniform(key, counter, n, dtype)
     numbers = np.empty(n, dtype)
     if dtype == np.float64:
@@ -86,7 +87,7 @@ def _uniform64(start, stop, key, counter, out):
 
 def philox_normal(key, counter, n, dtype):
     """As the portable kernel, which does half precision."""
-    if dtype == np.float16:
+    if is_half(dtype):
         return portable.philox_normal(key, counter, n, dtype)
     numbers = np.empty(-(-n // 2) * 2, dtype)
     if dtype == np.float64:

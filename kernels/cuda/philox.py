@@ -4,6 +4,7 @@ import numpy as np
 
 from minidl.kernels import namespace
 from minidl.kernels.cuda.launch import launch, ready
+from minidl.kernels.half import is_half
 from minidl.kernels.portable import philox as portable
 
 
@@ -23,7 +24,7 @@ def philox_normal(key, counter, n, dtype):
 
 
 def _numbers(name, key, counter, n, dtype):
-    if dtype == np.float16:
+    if is_half(dtype):
         return getattr(portable, name)(key, counter, n, dtype)
     return in_blocks(name, key, counter, n, namespace(key).empty(n, dtype), per_block=16 // dtype.itemsize, dtype=dtype)
 

@@ -1,6 +1,7 @@
 """Piecewise linear activations of single elements, and their gradients. NaN stays NaN."""
 
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 
 
 def relu(x):
@@ -25,9 +26,9 @@ def relu_grad(gy, y):
 
 def leaky_relu(x, slope):
     """y = x where x > 0, else slope x."""
-    return namespace(x).where(x > 0, x, x * slope)
+    return namespace(x).where(x > 0, x, (widened(x) * slope).astype(x.dtype, copy=False))
 
 
 def leaky_relu_grad(gy, x, slope):
     """gx = gy where x > 0, else slope gy."""
-    return namespace(gy).where(x > 0, gy, gy * slope)
+    return namespace(gy).where(x > 0, gy, (widened(gy) * slope).astype(gy.dtype, copy=False))

@@ -8,14 +8,13 @@ channels of its own part. Written as matrices, for each image and group, with X 
     Y = W X,        dX = W' dY,        dW = dY X'  (summed over the images)
 
 The three maps are one family: each is linear in both of its arguments, and the gradients of any one are the other two.
-Padding counts as zeros that take part in the products. Float16 is computed in float32 and rounded once.
+Padding counts as zeros that take part in the products. Half precision is computed in float32 and rounded once.
 """
 
 import math
 
-import numpy as np
-
 from minidl.kernels import namespace, note
+from minidl.kernels.half import widened
 from minidl.kernels.portable.im2col import col2im, im2col
 from minidl.kernels.shapes import windows
 
@@ -63,20 +62,15 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
     return gw.reshape(w_shape).astype(gy.dtype, copy=False)
 
 
-def _wide(array):
-    """Half precision as float32: every product and sum is computed there."""
-    return array.astype(np.promote_types(array.dtype, np.float32), copy=False)
-
-
 def _weights(w, groups):
     """w (O, C/G, KH, KW) -> (G, O/G, C/G*KH*KW)"""
-    return _wide(w).reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
+    return widened(w).reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
 
 
 def _images(y, geometry):
     """y (N, O, OH, OW) -> (N, G, O/G, OH*OW)"""
     n, o, oh, ow = y.shape
-    return _wide(y).reshape(n, geometry.groups, o // geometry.groups, oh * ow)
+    return widened(y).reshape(n, geometry.groups, o // geometry.groups, oh * ow)
 
 
 def _columns(x, kernel_size, geometry):
@@ -84,6 +78,6 @@ def _columns(x, kernel_size, geometry):
     n, c = x.shape[:2]
     oh, ow = windows(x.shape[2:], kernel_size, geometry)
     rows = c * kernel_size[0] * kernel_size[1]
-    cols = im2col(_wide(x), (n, rows, oh * ow), kernel_size, geometry)
+    cols = im2col(widened(x), (n, rows, oh * ow), kernel_size, geometry)
     note("im2col", "portable", "the windows of all images as columns of one matrix", cols)
     return cols.reshape(n, geometry.groups, rows // geometry.groups, oh * ow)

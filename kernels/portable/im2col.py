@@ -39,8 +39,8 @@ def im2col(x, out_shape, kernel_size, geometry):
 def col2im(cols, out_shape, kernel_size, geometry):
     """cols (N, C*KH*KW, OH*OW) -> x (N, C, H, W) = ``out_shape``: the adjoint of im2col.
 
-    Each pixel is the sum of its copies in all the windows that see it; a pixel that no window sees is 0. Float16 is summed
-    in float32 and rounded once.
+    Each pixel is the sum of its copies in all the windows that see it; a pixel that no window sees is 0. Half precision
+    is summed in float32 and rounded once.
 
     >>> from minidl.kernels.shapes import ConvGeometry
     >>> col2im(np.ones((1, 4, 4)), (1, 1, 3, 3), (2, 2), ConvGeometry())
@@ -51,7 +51,8 @@ def col2im(cols, out_shape, kernel_size, geometry):
     xp = namespace(cols)
     n, c, h, w = out_shape
     ph, pw = geometry.padding
-    padded = xp.zeros((n, c, h + 2 * ph, w + 2 * pw), np.promote_types(cols.dtype, np.float32))
+    wide = np.promote_types(cols.dtype, np.float32)
+    padded = xp.zeros((n, c, h + 2 * ph, w + 2 * pw), wide)
     oh, ow = windows((h, w), kernel_size, geometry)
     cols = cols.reshape(n, c, *kernel_size, oh, ow)
     for a, k, rows, columns in _slices(kernel_size, (oh, ow), geometry):

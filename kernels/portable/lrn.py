@@ -11,27 +11,24 @@ Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep con
 import numpy as np
 
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 
 
 @np.errstate(all="ignore")
 def local_response_norm(x, size, alpha, beta, k):
     """y, in the dtype of x."""
-    wide = _wide(x)
+    wide = widened(x)
     return (wide * _base(wide, size, alpha, k) ** -beta).astype(x.dtype)
 
 
 @np.errstate(all="ignore")
 def local_response_norm_grad(gy, x, size, alpha, beta, k):
     """gx, in the dtype of x."""
-    gy, wide = _wide(gy), _wide(x)
+    gy, wide = widened(gy), widened(x)
     base = _base(wide, size, alpha, k)
     direct = gy * base**-beta
     spread = _window_sum(direct * wide / base, (size - 1) // 2, size // 2)
     return (direct - (2 * alpha * beta / size) * wide * spread).astype(x.dtype)
-
-
-def _wide(x):
-    return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
 
 
 def _base(x, size, alpha, k):

@@ -1,13 +1,12 @@
 """Optimizer updates: one parameter, its gradient and its state in; parameter and state changed in place.
 
-All follow PyTorch's arithmetic step by step. ``p``, ``g`` and the state arrays have one shape and dtype, except that float16
-parameters have their state in float32 and are computed in it, where squares of gradients neither overflow nor vanish.
+All follow PyTorch's arithmetic step by step. ``p``, ``g`` and the state arrays have one shape and dtype, except that
+half-precision parameters have theirs in float32 and are computed in it, where squares of gradients neither overflow nor vanish.
 ``g`` is not changed; with ``maximize`` it is taken with the other sign.
 """
 
-import numpy as np
-
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 
 
 def sgd_update(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
@@ -88,9 +87,8 @@ def adadelta_update(p, g, square, delta, lr, rho, eps, weight_decay, maximize):
 
 def _widened(p, g, maximize):
     """Parameter and descent direction in the dtype that the arithmetic is done in."""
-    if p.dtype.itemsize == 2:
-        p, g = p.astype(np.float32), g.astype(np.float32)
-    return p, -g if maximize else g
+    g = widened(g)
+    return widened(p), -g if maximize else g
 
 
 def _decayed(g, p, weight_decay):

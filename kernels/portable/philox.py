@@ -34,13 +34,13 @@ def philox(key, counter, n):
 
 
 def philox_uniform(key, counter, n, dtype):
-    """``n`` numbers uniform on [0, 1), multiples of 2^-53 (float64, 2 words each), 2^-24 (float32) or 2^-11 (float16),
-    made of the highest bits of each word.
+    """``n`` numbers uniform on [0, 1), multiples of 2^-53 (float64, 2 words each), 2^-24 (float32), 2^-11 (float16)
+    or 2^-8 (bfloat16), made of the highest bits of each word.
     """
     if dtype == np.float64:
         words = philox(key, counter, 2 * n).astype(np.uint64)
         return ((words[0::2] >> 5 << 26) + (words[1::2] >> 6)).astype(dtype) * 2.0**-53
-    bits = 24 if dtype == np.float32 else 11
+    bits = 24 if dtype == np.float32 else 11 if dtype == np.float16 else 8
     return (philox(key, counter, n) >> (32 - bits)).astype(dtype) * namespace(key).asarray(2.0**-bits, dtype)
 
 
@@ -48,7 +48,7 @@ def philox_normal(key, counter, n, dtype):
     """``n`` numbers from the standard normal distribution. Two integers a and b of ``bits`` bits give two of them,
     r cos(t) and r sin(t) with r = sqrt(-2 log((a + 1) / 2^bits)) and t = 2 pi b / 2^bits.
 
-    float32 and float16 take words of 32 bits and are computed in float64; float64 takes 53 bits, as ``philox_uniform``.
+    float32 and half precision take words of 32 bits and are computed in float64; float64 takes 53 bits, as ``philox_uniform``.
     The largest magnitude is sqrt(2 bits log 2): 6.7, or 8.6 in float64. Rooms agree within 2 ulp.
 
     Source: Box and Muller, "A note on the generation of random normal deviates" (1958).

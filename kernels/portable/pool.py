@@ -3,6 +3,7 @@
 import numpy as np
 
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 
 
 def max_windows(x, rows, columns):
@@ -51,19 +52,23 @@ def take_winners(x, out_shape, winners, windows=None):
 
 
 def add_winners(gy, out_shape, winners, windows=None):
-    """The adjoint: each gy is added to the element of its image that won; elements that won several windows get the sum."""
+    """The adjoint: each gy is added to the element of its image that won; elements that won several windows get the sum.
+
+    Half precision is summed in float32.
+    """
     xp = namespace(gy)
     n, c, oh, ow = gy.shape
-    planes = xp.zeros((n, c, out_shape[2] * out_shape[3]), gy.dtype)
+    wide = widened(gy)
+    planes = xp.zeros((n, c, out_shape[2] * out_shape[3]), wide.dtype)
     at = (xp.arange(n)[:, None, None], xp.arange(c)[:, None], winners.reshape(n, c, oh * ow))
-    xp.add.at(planes, at, gy.reshape(n, c, oh * ow))
-    return planes.reshape(out_shape)
+    xp.add.at(planes, at, wide.reshape(n, c, oh * ow))
+    return planes.reshape(out_shape).astype(gy.dtype, copy=False)
 
 
 def mean_windows(x, out_shape, rows, columns, divisors):
-    """The sum of each window over divisors (OH, OW); an empty window gives 0. float16 is summed in float32."""
+    """The sum of each window over divisors (OH, OW); an empty window gives 0. Half precision is summed in float32."""
     xp = namespace(x)
-    y = x.astype(np.float32) if x.dtype == np.float16 else x
+    y = widened(x)
     y = sum(xp.where(xp.asarray(inside)[:, None], y[:, :, at], 0) for at, inside in _positions(rows))
     y = sum(xp.where(xp.asarray(inside), y[:, :, :, at], 0) for at, inside in _positions(columns))
     return (y / xp.asarray(divisors)).astype(x.dtype).reshape(out_shape)
@@ -72,7 +77,8 @@ def mean_windows(x, out_shape, rows, columns, divisors):
 def spread_windows(gy, out_shape, rows, columns, divisors):
     """The adjoint: every element of a window receives gy / divisor."""
     xp = namespace(gy)
-    g = (gy / xp.asarray(divisors)).astype(np.float32 if gy.dtype == np.float16 else gy.dtype)
+    g = widened(gy)
+    g = (g / xp.asarray(divisors)).astype(g.dtype)
     wide = xp.zeros((*gy.shape[:3], out_shape[3]), g.dtype)
     for at, inside in _positions(columns):
         xp.add.at(wide, (slice(None), slice(None), slice(None), at[inside]), g[:, :, :, inside])

@@ -1,8 +1,7 @@
 """Rows added up where they belong: the adjoint of picking rows."""
 
-import numpy as np
-
 from minidl.kernels import namespace
+from minidl.kernels.half import accumulator
 
 
 def put_rows(x, rows, count):
@@ -11,7 +10,7 @@ def put_rows(x, rows, count):
     Rows may repeat; floating-point sums are accumulated in float64 and rounded once to the dtype of ``x``.
     """
     xp, size = namespace(x), x.shape[1]
-    wide = np.float64 if x.dtype.kind == "f" else x.dtype
+    wide = accumulator(x.dtype)
     y = xp.zeros(count * size, wide)
     places = rows[:, None] * size + xp.arange(size)  # NumPy's add.at is fast in one dimension only
     xp.add.at(y, places.reshape(-1), x.reshape(-1).astype(wide, copy=False))

@@ -3,9 +3,8 @@
 A NaN fills its row with NaN; so does a row without a finite maximum (all -inf, or any +inf).
 """
 
-import numpy as np
-
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 
 
 def softmax(x, axis):
@@ -16,7 +15,7 @@ def softmax(x, axis):
 
 def softmax_grad(gy, y, axis):
     """gx_i = y_i (gy_i - sum_k gy_k y_k)."""
-    gy, wide = gy.astype(_wide(y)), y.astype(_wide(y))
+    gy, wide = widened(gy), widened(y)
     return (wide * (gy - (gy * wide).sum(axis=axis, keepdims=True))).astype(y.dtype, copy=False)
 
 
@@ -29,15 +28,11 @@ def log_softmax(x, axis):
 
 def log_softmax_grad(gy, y, axis):
     """gx_i = gy_i - exp(y_i) sum_k gy_k."""
-    gy, wide = gy.astype(_wide(y)), y.astype(_wide(y))
+    gy, wide = widened(gy), widened(y)
     return (gy - namespace(y).exp(wide) * gy.sum(axis=axis, keepdims=True)).astype(y.dtype, copy=False)
-
-
-def _wide(x):
-    return np.promote_types(x.dtype, np.float32)
 
 
 def _shifted(x, axis):
     """x - max x; an axis of size 0 stays as it is."""
-    x = x.astype(_wide(x), copy=False)
+    x = widened(x)
     return x - x.max(axis=axis, keepdims=True) if x.shape[axis] else x

@@ -1,8 +1,7 @@
 """Sums that stay accurate over many terms."""
 
-import numpy as np
-
 from minidl.kernels import namespace
+from minidl.kernels.half import accumulator
 
 
 def sum(x, axes, keepdims=False, divisor=1):
@@ -12,8 +11,7 @@ def sum(x, axes, keepdims=False, divisor=1):
     where NumPy's own sum along a non-contiguous axis, term after term in float32, loses 1e-4. A divisor of 0 gives NaN or inf.
     """
     xp = namespace(x)
-    wide = np.float64 if x.dtype.kind == "f" else x.dtype
-    total = xp.asarray(xp.add.reduce(x, axis=axes, keepdims=keepdims, dtype=wide))
+    total = xp.asarray(xp.add.reduce(x, axis=axes, keepdims=keepdims, dtype=accumulator(x.dtype)))
     if divisor != 1:
         total = total / divisor
     return total.astype(x.dtype)

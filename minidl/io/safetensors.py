@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.dtypes import float16, float32, float64, int8, int16, int32, int64, uint8
+from minidl.dtypes import BFLOAT16, as_dtype, float16, float32, float64, int8, int16, int32, int64, uint8
 from minidl.errors import CheckpointError
 
 DTYPES = {"BOOL": np.dtype(bool), "U8": uint8, "I8": int8, "I16": int16, "I32": int32, "I64": int64,
           "F16": float16, "F32": float32, "F64": float64}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+BF16 = "BF16"  # beside them; its dtype needs a package
 METADATA = "__metadata__"
 ALIGNMENT = 8
 HEADER_LIMIT = 16 << 20  # bytes; the header of 100,000 tensors takes 12 MB
@@ -28,7 +29,7 @@ MOST_DIMENSIONS = 64  # NumPy's own limit
 
 
 def write(file, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Arrays by name into an open binary file. Their dtypes must be among ``DTYPES``, and no name ``__metadata__``.
+    """Arrays by name into an open binary file. Their dtypes must be those that ``name_of`` knows, and no name ``__metadata__``.
 
     Raises ValueError for names and metadata so long that ``read`` would refuse them.
     """
@@ -37,7 +38,7 @@ def write(file, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None
     end = 0
     for name, array in placed:
         start, end = end, end + array.nbytes
-        header[name] = {"dtype": NAMES[array.dtype], "shape": array.shape, "data_offsets": (start, end)}
+        header[name] = {"dtype": name_of(array.dtype), "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     if len(text) > HEADER_LIMIT:
@@ -52,7 +53,8 @@ def write(file, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None
 def read(path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays by name, and the metadata.
 
-    Raises CheckpointError for anything but a whole and well-formed file, OSError for one that cannot be opened.
+    Raises CheckpointError for anything but a whole and well-formed file, OSError for one that cannot be opened, and
+    MissingDependencyError for bfloat16 without the package ml_dtypes.
     """
     with open(Path(path), "rb") as file:
         rest = os.fstat(file.fileno()).st_size - 8
@@ -73,6 +75,15 @@ def read(path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         for name in order:
             arrays[name] = _array(file, name, header[name])
     return arrays, metadata
+
+
+def name_of(dtype: np.dtype) -> str | None:
+    """The format's name of a dtype; None for one that cannot be stored."""
+    return BF16 if dtype.name == BFLOAT16 else NAMES.get(dtype)
+
+
+def _dtype(name: str) -> np.dtype | None:
+    return as_dtype(BFLOAT16) if name == BF16 else DTYPES.get(name)
 
 
 def parse_json(text: str | bytes):
@@ -113,11 +124,12 @@ def _span(name: str, entry) -> tuple[int, int]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise CheckpointError(f"the entry of tensor {name!r} is malformed")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise CheckpointError(f"tensor {name!r} has dtype {dtype!r}; minidl reads {', '.join(DTYPES)}")
+    found = _dtype(dtype) if isinstance(dtype, str) else None
+    if found is None:
+        raise CheckpointError(f"tensor {name!r} has dtype {dtype!r}; minidl reads {', '.join([*DTYPES, BF16])}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise CheckpointError(f"the shape or place of tensor {name!r} is malformed")
-    needed = math.prod(shape) * DTYPES[dtype].itemsize
+    needed = math.prod(shape) * found.itemsize
     if offsets[1] - offsets[0] != needed:
         raise CheckpointError(f"tensor {name!r} of dtype {dtype} and shape {shape} takes {needed} bytes, "
                               f"but has {offsets[1] - offsets[0]}")
@@ -144,7 +156,7 @@ def _check_cover(spans: list[tuple[int, int]], size: int) -> None:
 def _array(file, name: str, entry: dict) -> np.ndarray:
     """The next tensor of the file, into memory of its own."""
     try:
-        array = np.empty(entry["shape"], DTYPES[entry["dtype"]])
+        array = np.empty(entry["shape"], _dtype(entry["dtype"]))
     except (ValueError, MemoryError) as error:  # such as (0, 2**62), which takes no bytes and still is too large
         raise CheckpointError(f"tensor {name!r} of shape {entry['shape']} cannot be held: {error}") from None
     content = array.reshape(-1).view(np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl.dtypes import BFLOAT16
 from minidl.errors import CheckpointError
 from minidl.io import safetensors, torch_file
 from minidl.io.atomic import atomic_write
@@ -70,9 +71,9 @@ def _plain(key, value) -> bool:
 def _array(value) -> np.ndarray:
     """A tensor or array as a contiguous array of a dtype that can be stored, 0-d ones included."""
     array = np.asarray(value.detach().cpu().array if isinstance(value, Tensor) else value, order="C")
-    if array.dtype not in safetensors.NAMES:
+    if safetensors.name_of(array.dtype) is None:
         raise TypeError(f"save: an array of dtype {array.dtype} cannot be stored; these can: "
-                        f"{', '.join(map(str, safetensors.NAMES))}")
+                        f"{', '.join(map(str, [*safetensors.NAMES, BFLOAT16]))}")
     return array
 
 

@@ -290,6 +290,10 @@ class Module:
         """All floating-point parameters and buffers as float16."""
         return self.to("float16")
 
+    def bfloat16(self) -> "Module":
+        """All floating-point parameters and buffers as bfloat16, which needs the package ml_dtypes."""
+        return self.to("bfloat16")
+
     def cpu(self) -> "Module":
         """All parameters and buffers on the CPU."""
         return self.to("cpu")

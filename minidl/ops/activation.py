@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 
-from minidl.dtypes import float16, float32
+from minidl.dtypes import float32
 from minidl.errors import ShapeError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.half import is_half, widened
 from minidl.op import Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import Clamp, clamp, where
@@ -191,7 +192,7 @@ def gelu(input, *, approximate="none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     x = _floating(input, "gelu")
-    wide = cast(x, float32) if x.dtype == float16 else x
+    wide = cast(x, float32) if is_half(x.dtype) else x
     if approximate == "tanh":
         inner = tanh((wide + wide**3 * 0.044715) * math.sqrt(2 / math.pi))
     else:
@@ -224,8 +225,10 @@ class Softplus(Op):
     @np.errstate(all="ignore")
     def forward(self, x):
         self.save(x)
-        xp, z = namespace(x), x * self.beta
-        return xp.where(z > self.threshold, x, (xp.maximum(z, 0) + xp.log1p(xp.exp(-abs(z)))) / self.beta)
+        xp, wide = namespace(x), widened(x)
+        z = wide * self.beta
+        y = xp.where(z > self.threshold, wide, (xp.maximum(z, 0) + xp.log1p(xp.exp(-abs(z)))) / self.beta)
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, gy):
         (x,) = self.saved

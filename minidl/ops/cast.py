@@ -116,6 +116,15 @@ for _name, _dtype in {"half": float16, "float": float32, "double": float64, "int
     _caster(_name, _dtype)
 
 
+@method()
+def bfloat16(self) -> Tensor:
+    """The tensor as bfloat16.
+
+    Raises MissingDependencyError without the package ml_dtypes.
+    """
+    return cast(self, as_dtype("bfloat16"))
+
+
 def as_floating(x) -> Tensor:
     """``x`` as a floating-point tensor: integers and bools become the default dtype."""
     x = astensor(x)
@@ -155,7 +164,7 @@ def _as(value, dtype, like) -> Tensor:
         return cast(value, dtype)
     if isinstance(value, Number):
         xp = namespace(like)
-        in_range = dtype.kind in "fcb" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+        in_range = is_floating(dtype) or dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
         return wrap(xp.asarray(value, dtype) if in_range else xp.asarray(value).astype(dtype))
     if not hasattr(value, "dtype"):
         raise DtypeError(f"expected a tensor or a number, got {type(value).__name__}")

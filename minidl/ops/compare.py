@@ -1,6 +1,7 @@
 """Comparisons, logic and tests of elements. Their results are bools or integers and carry no gradient."""
 
 from minidl.device import check_same_device
+from minidl.dtypes import is_floating
 from minidl.errors import DtypeError
 from minidl.kernels import namespace
 from minidl.ops.cast import promoted, together
@@ -41,7 +42,7 @@ ge = _comparison("ge", "greater_equal", "input >= other, element by element.")
 def _logic(name, operator, doc, *dunders):
     def combine(input, other) -> Tensor:
         x, y = promoted(input, other)
-        if x.array.dtype.kind == "f":
+        if is_floating(x.array.dtype):
             raise DtypeError(f"{name} needs bool or integer tensors, got {x.dtype}")
         return _applied(operator, x, y)
 

@@ -5,6 +5,7 @@ import numpy as np
 from minidl.dtypes import is_floating
 from minidl.errors import DtypeError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.half import widened
 from minidl.op import Op
 from minidl.ops.arithmetic import Broadcasting, apply_broadcast, div
 from minidl.ops.cast import as_floating, promoted
@@ -38,7 +39,7 @@ class PowScalar(Op):
 
     def forward(self, x):
         self.save(x)
-        return x**self.exponent
+        return (widened(x) ** self.exponent).astype(x.dtype, copy=False)
 
     def backward(self, gy):
         (x,) = self.saved
@@ -206,7 +207,7 @@ class Rsqrt(_Unary):
     """y = x^(-1/2);  y' = -y³/2."""
 
     def forward(self, x):
-        y = 1 / namespace(x).sqrt(x)
+        y = (1 / namespace(x).sqrt(widened(x))).astype(x.dtype, copy=False)
         self.save(x, y)
         return y
 
@@ -339,7 +340,8 @@ class Sigmoid(Op):
 
     def forward(self, x):
         xp = namespace(x)
-        y = (xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-abs(x)))).astype(x.dtype, copy=False)
+        wide = widened(x)
+        y = (xp.exp(xp.minimum(wide, 0)) / (1 + xp.exp(-abs(wide)))).astype(x.dtype, copy=False)
         self.save(y)
         return y
 

@@ -8,6 +8,7 @@ import warnings
 
 from minidl.errors import ShapeError
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 from minidl.op import Op
 from minidl.ops.activation import softplus
 from minidl.ops.cast import as_floating, promoted
@@ -88,10 +89,11 @@ class SmoothL1(Op):
         self.beta = beta
 
     def forward(self, d):
-        xp, magnitude = namespace(d), abs(d)
+        xp, magnitude = namespace(d), abs(widened(d))
         self.save(d)
         inner = xp.minimum(magnitude, self.beta)  # d² itself would overflow
-        return xp.where(magnitude < self.beta, inner * inner / (2 * self.beta), magnitude - self.beta / 2)
+        y = xp.where(magnitude < self.beta, inner * inner / (2 * self.beta), magnitude - self.beta / 2)
+        return y.astype(d.dtype, copy=False)
 
     def backward(self, gy):
         (d,) = self.saved
@@ -134,9 +136,10 @@ class BinaryCrossEntropy(Op):
     """y = -t max(log x, -100) - (1 - t) max(log(1 - x), -100);  dy/dx = (x - t) / max(x (1 - x), 1e-12)."""
 
     def forward(self, x, t):
-        xp = namespace(x)
+        xp, dtype = namespace(x), x.dtype
         self.save(x, t)
-        return -(t * xp.maximum(xp.log(x), -100) + (1 - t) * xp.maximum(xp.log1p(-x), -100))
+        x, t = widened(x), widened(t)
+        return -(t * xp.maximum(xp.log(x), -100) + (1 - t) * xp.maximum(xp.log1p(-x), -100)).astype(dtype, copy=False)
 
     def backward(self, gy):
         x, t = self.saved
@@ -171,10 +174,11 @@ class LogisticLoss(Op):
     """
 
     def forward(self, x, a, b):
-        xp = namespace(x)
+        xp, dtype = namespace(x), x.dtype
         self.save(x, a, b)
+        x, a, b = widened(x), widened(a), widened(b)
         tail = xp.log1p(xp.exp(-abs(x)))
-        return a * (xp.maximum(-x, 0) + tail) + b * (xp.maximum(x, 0) + tail)
+        return (a * (xp.maximum(-x, 0) + tail) + b * (xp.maximum(x, 0) + tail)).astype(dtype, copy=False)
 
     def backward(self, gy):
         x, a, b = self.saved

@@ -7,9 +7,10 @@ length. Variances are biased (divided by n) and taken around the mean, sums are 
 
 import math
 
-from minidl.dtypes import float16, float32, promote_types
+from minidl.dtypes import float32, promote_types
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.half import is_half
 from minidl.op import FusedOp
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import clamp
@@ -90,7 +91,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     In ``training`` by the mean and variance of the batch, which also move the running statistics (C,), in place and outside the
     graph: running = (1 - momentum) running + momentum batch, where the batch's variance is the unbiased one, divided by n - 1,
     although the batch itself is normalised by the biased one. Otherwise by the running statistics. ``weight`` and ``bias``
-    (C,) default to 1 and 0; with float16 inputs they and the statistics may be float32. An empty batch moves nothing.
+    (C,) default to 1 and 0; with half-precision inputs they and the statistics may be float32. An empty batch moves nothing.
 
     Raises ShapeError for an input without channels, values that are not (C,), or one value per channel in training; DtypeError
     for integers and mixed dtypes; ValueError for an eps <= 0 in training, or missing running statistics.
@@ -151,7 +152,7 @@ def _values(x: Tensor, values, default, name, shape=None) -> Tensor:
     values = astensor(values)
     if values.shape != shape:
         raise ShapeError(f"{name} must have shape {shape} for an input of shape {x.shape}, got {values.shape}")
-    if values.dtype != x.dtype and not (x.dtype == float16 and values.dtype == float32):
+    if values.dtype != x.dtype and not (is_half(x.dtype) and values.dtype == float32):
         raise DtypeError(f"{name} is {values.dtype} and the input {x.dtype}: convert one of them with .to()")
     return values
 

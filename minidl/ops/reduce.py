@@ -11,6 +11,7 @@ import numpy as np
 from minidl.dtypes import as_dtype, float32, int64, is_floating
 from minidl.errors import ShapeError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.half import accumulator, is_half
 from minidl.op import Expand, Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import maximum, minimum, where
@@ -113,7 +114,7 @@ def var(input, dim=None, unbiased=True, keepdim=False, *, correction=None) -> Te
     check_floating(x, "var")
     axes = axes_of(x, dim)
     correction = int(unbiased) if correction is None else correction
-    wide = cast(x, float32) if x.dtype.itemsize == 2 else x
+    wide = cast(x, float32) if is_half(x.dtype) else x
     deviation = wide - mean(wide, axes, keepdim=True)
     freedom = count(x, axes) - correction
     return cast(Sum(axes, keepdim, freedom if freedom > 0 else 0)(deviation * deviation), x.dtype)
@@ -334,7 +335,7 @@ class Cumsum(Op):
 
     def forward(self, x):
         xp = namespace(x)
-        wide = np.float64 if x.dtype.kind == "f" else x.dtype
+        wide = accumulator(x.dtype)
         if self.backwards:
             x = xp.flip(x, self.axis)
         y = xp.cumsum(x, axis=self.axis, dtype=wide).astype(x.dtype, copy=False)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from minidl.errors import DtypeError, ShapeError
+from minidl.kernels.half import REAL
 from minidl.kernels.shapes import pair
 from minidl.ops.gather import index_select
 from minidl.tensor import Tensor, astensor, tensor
@@ -25,7 +26,7 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
         raise ValueError(f"mode must be 'nearest' or 'bilinear', got {mode!r}")
     if mode == "nearest" and align_corners is not None:
         raise ValueError("align_corners goes with mode='bilinear'")
-    if mode == "bilinear" and x.dtype.kind != "f":
+    if mode == "bilinear" and x.dtype.kind not in REAL:
         raise DtypeError(f"bilinear interpolation needs a floating-point tensor, got {x.dtype}")
     sizes, steps = _sizes(x.shape[2:], size, scale_factor)
     if min(sizes) < 1 or min(x.shape[2:]) < 1:

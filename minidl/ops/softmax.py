@@ -1,9 +1,8 @@
 """Softmax, its logarithm, and the logarithm of a sum of exponentials, none of which overflows. Sums run along ``dim``."""
 
-import numpy as np
-
 from minidl.dtypes import as_dtype
 from minidl.kernels import kernel, namespace
+from minidl.kernels.half import widened
 from minidl.op import FusedOp, Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.elementwise import exp, log
@@ -84,7 +83,7 @@ class LogSumExp(Op):
     def forward(self, x):
         xp = namespace(x)
         self.kept = tuple(1 if axis in self.axes else size for axis, size in enumerate(x.shape))
-        wide = x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+        wide = widened(x)
         if x.size:
             top = wide.max(axis=self.axes, keepdims=True)
             top = xp.where(xp.isfinite(top), top, 0)

@@ -4,9 +4,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from minidl.dtypes import float16, float32
+from minidl.dtypes import float32
 from minidl.errors import CheckpointError, ShapeError, UsageError
 from minidl.kernels import namespace
+from minidl.kernels.half import is_half
 from minidl.ops.create import zeros_like
 from minidl.tape import enable_grad
 from minidl.tensor import Tensor, tensor, written
@@ -150,12 +151,12 @@ class Optimizer:
 
 
 def zero_state(p):
-    """An array of zeros for the state of ``p``; in float32 for one in float16."""
+    """An array of zeros for the state of ``p``; in float32 for one in half precision."""
     return namespace(p).zeros(p.shape, _state_dtype(p))
 
 
 def _state_dtype(p):
-    return float32 if p.dtype == float16 else p.dtype
+    return float32 if is_half(p.dtype) else p.dtype
 
 
 def check_not_negative(group: dict, *names: str) -> None:

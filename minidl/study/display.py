@@ -4,6 +4,8 @@ from html import escape
 
 import numpy as np
 
+from minidl.dtypes import is_floating
+
 MOST = 8  # rows and columns of a tensor shown in full
 BARS = 24  # of a histogram
 HEADER = ("", "module", "op", "inputs", "output", "multiply-adds", "kept bytes", "forward", "backward", "kernels")
@@ -16,7 +18,7 @@ def tensor_html(x) -> str:
     facts = [f"shape {tuple(array.shape)}", str(array.dtype), str(x.device)]
     if x.requires_grad:
         facts.append(f"made by {x.op.name}" if x.op is not None else "requires a gradient")
-    finite = array[np.isfinite(array)].astype(np.float64) if array.dtype.kind == "f" else array.astype(np.float64).reshape(-1)
+    finite = array[np.isfinite(array)].astype(np.float64) if is_floating(array.dtype) else array.astype(np.float64).reshape(-1)
     if finite.size:
         facts.append(f"mean {finite.mean():.4g}, sd {finite.std():.4g}, from {finite.min():.4g} to {finite.max():.4g}")
     if finite.size < array.size:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.dtypes import is_floating
 from minidl.op import Op
 from minidl.ops.activation import LeakyRelu, Relu
 from minidl.ops.conv import Conv2d, Conv2dInputGrad
@@ -75,7 +76,7 @@ def explain_output(op: Op, inputs, outputs, output: int, index) -> Explanation:
     """The terms of ``outputs[output][index]``."""
     y = outputs[output]
     index = _checked(index, y.shape, f"output {output} of {op.name}")
-    terms = _terms(op, [np.asarray(x, np.float64) if x.dtype.kind == "f" else x for x in inputs], outputs, index)
+    terms = _terms(op, [np.asarray(x, np.float64) if is_floating(x.dtype) else x for x in inputs], outputs, index)
     return Explanation(f"y{_at(index)}", float(y[index]), terms)
 
 
@@ -98,7 +99,7 @@ def _again(op, inputs) -> tuple[list[Tensor], list[Tensor]]:
     fresh = copy.copy(op)
     for name in ("backward", "hooks", "trace"):
         fresh.__dict__.pop(name, None)
-    leaves = [Tensor(x.astype(np.float64)).requires_grad_() if x.dtype.kind == "f" else Tensor(x) for x in inputs]
+    leaves = [Tensor(x.astype(np.float64)).requires_grad_() if is_floating(x.dtype) else Tensor(x) for x in inputs]
     with enable_grad():
         outputs = fresh(*leaves)
     return leaves, list(outputs) if isinstance(outputs, tuple) else [outputs]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.dtypes import as_dtype, is_floating
 from minidl.errors import require
 from minidl.kernels.shapes import ConvGeometry, conv_output, pool_output, pool_windows
 
@@ -46,8 +47,8 @@ class Array(NamedTuple):
     def array(self) -> np.ndarray:
         """The array; the same for the same fields."""
         random = np.random.default_rng(self.seed)
-        dtype = np.dtype(self.dtype)
-        if dtype.kind == "f" and self.values == "normal":
+        dtype = as_dtype(self.dtype)
+        if is_floating(dtype) and self.values == "normal":
             drawn = random.standard_normal(self.shape)
         else:
             drawn = random.integers(0 if dtype.kind in "ub" else -2, 2 if dtype.kind == "b" else 3, self.shape)
@@ -99,7 +100,7 @@ def broadcastable_pairs(max_dims: int = 4, max_side: int = 4):
 
 
 def dtypes(floating: bool = False):
-    """Names of dtypes that tensors have; only floating-point ones if asked."""
+    """Names of dtypes that tensors have, but bfloat16, which needs a package; only floating-point ones if asked."""
     return st.sampled_from(["float16", "float32", "float64"] + ([] if floating else ["bool", "uint8", "int32", "int64"]))
 
 

@@ -36,7 +36,8 @@ def each(function, dtype, *arrays):
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (3, 4, 5), (1031,)])
 @by_room
 def test_values(room, dtype, shape, strided):
-    x, gy, slope = numbers(shape, dtype, strided=strided), numbers(shape, dtype, 1, strided), dtype(0.3)
+    x, gy = numbers(shape, dtype, strided=strided), numbers(shape, dtype, 1, strided)
+    slope = np.promote_types(dtype, np.float32).type(0.3)  # half precision is multiplied in float32
     before = x.copy(), gy.copy()
     for found, function, arrays in (
             (room.add(x, gy), lambda v, g: v + g, (x, gy)),
