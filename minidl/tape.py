@@ -100,8 +100,8 @@ def walk(outputs, grad_outputs, targets, retain_graph, create_graph) -> dict[Ten
     for output, gradient in zip(outputs, grad_outputs, strict=True):
         pending.add((output.op or output, output.index), _seed(output, gradient))
     found: dict[Tensor, Tensor] = {}
-    before = mode.recording, mode.walking
-    mode.recording, mode.walking = create_graph, True
+    before = mode.recording, mode.walking, mode.autocast
+    mode.recording, mode.walking, mode.autocast = create_graph, True, None  # gradients have the dtypes of forward
     try:
         while pending.queue:
             op, gys = pending.youngest()
@@ -117,7 +117,7 @@ def walk(outputs, grad_outputs, targets, retain_graph, create_graph) -> dict[Ten
             if leading is None or leaf in leading:
                 found[leaf] = _run_hooks(leaf.hooks, gradient) if leaf.hooks else gradient
     finally:
-        mode.recording, mode.walking = before
+        mode.recording, mode.walking, mode.autocast = before
     return found
 
 

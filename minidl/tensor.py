@@ -29,6 +29,7 @@ class _Mode(threading.local):
     recording = True
     anomaly = False
     walking = False  # inside a backward pass
+    autocast = None  # what minidl.amp.autocast asks for, see minidl.ops.precision
 
 
 mode = _Mode()

@@ -7,6 +7,7 @@ KERNELS = {
     "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
+    "unscale": "scale", "update_scale": "scale",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
     "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",

@@ -15,6 +15,7 @@ from minidl.op import Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import Clamp, clamp, where
 from minidl.ops.elementwise import erf, expm1, sigmoid, tanh
+from minidl.ops.precision import full_precision, low_precision
 from minidl.tensor import Tensor, astensor, method
 
 
@@ -130,6 +131,7 @@ def leaky_relu(input, negative_slope=0.01, inplace=False) -> Tensor:
 
 
 @method()
+@low_precision
 def prelu(input, weight) -> Tensor:
     """x where x > 0, else weight x: a leaky ReLU whose slopes are learnt, one for all or one for each channel.
 
@@ -236,6 +238,7 @@ class Softplus(Op):
         return gy * where(z > self.threshold, 1.0, sigmoid(z))
 
 
+@full_precision
 def softplus(input, beta=1, threshold=20) -> Tensor:
     """log(1 + exp(beta x)) / beta, a smooth max(x, 0); x itself where beta x > threshold.
 

@@ -6,6 +6,7 @@ from minidl.errors import DeviceError, DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.op import Add, Op
 from minidl.ops.cast import cast, promoted, together
+from minidl.ops.precision import full_precision
 from minidl.tensor import Tensor, astensor, method
 
 
@@ -128,6 +129,7 @@ def div(input, other, *, rounding_mode=None) -> Tensor:
 
 
 @method("__rtruediv__")
+@full_precision
 def rdiv(input, other) -> Tensor:
     """other / input."""
     return div(other, input)

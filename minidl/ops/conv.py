@@ -18,6 +18,7 @@ from minidl.ops.activation import relu as relu_of
 from minidl.ops.cast import check_floating
 from minidl.ops.index import Unslice
 from minidl.ops.matmul import check_same_dtype
+from minidl.ops.precision import low_precision
 from minidl.tensor import Tensor, astensor, mode
 
 
@@ -75,6 +76,7 @@ class Conv2dWeightGrad(Op):
                 Conv2dInputGrad(self.x_shape, self.geometry)(gy, ggw) if self.needs[1] else None)
 
 
+@low_precision
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, relu=False) -> Tensor:
     """Slide each kernel over the image; at each place sum the products of its weights with the pixels below it, plus its bias.
 
@@ -113,6 +115,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
     return y.squeeze(0) if single else y
 
 
+@low_precision
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1) -> Tensor:
     """Let each pixel paint its multiple of a kernel, ``stride`` apart, and add up: the gradient of ``conv2d`` in its input.
 

@@ -12,6 +12,7 @@ from minidl.ops.choose import where
 from minidl.ops.create import arange
 from minidl.ops.gather import gather
 from minidl.ops.loss import check_reduction, reduced
+from minidl.ops.precision import full_precision
 from minidl.ops.reduce import sum
 from minidl.ops.softmax import log_softmax
 from minidl.tensor import Tensor, astensor, wrap
@@ -123,6 +124,7 @@ class CrossEntropy(FusedOp):
         return (namespace(x).moveaxis(x, 1, -1) if x.ndim > 2 else x).reshape(-1, x.shape[min(x.ndim - 1, 1)])
 
 
+@full_precision
 def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0) -> Tensor:
     """-log softmax(input)[target]: how surprised the model is by the true class.
 
@@ -168,6 +170,7 @@ def _of_probabilities(x, target, weight, reduction, smoothing) -> Tensor:
     return reduced(-sum(target * log_softmax(x, axis), axis), reduction)
 
 
+@full_precision
 def nll_loss(input, target, weight=None, *, ignore_index=-100, reduction="mean") -> Tensor:
     """-input[target] for log-probabilities, as ``log_softmax`` gives them; arguments as in ``cross_entropy``.
 
@@ -181,6 +184,7 @@ def nll_loss(input, target, weight=None, *, ignore_index=-100, reduction="mean")
     return reduced(labels.picked(x), reduction, labels.total)
 
 
+@full_precision
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, *, reduction="mean") -> Tensor:
     """sum over i != t of w_t max(0, margin - x_t + x_i)^p / C, for input (N, C) or (C,) and classes t.
 

@@ -9,11 +9,13 @@ import numpy as np
 from minidl.errors import ShapeError
 from minidl.ops.arrange import diagonal
 from minidl.ops.matmul import check_same_dtype, matmul
+from minidl.ops.precision import low_precision
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.shape import Permute, reshape
 from minidl.tensor import Tensor, astensor
 
 
+@low_precision
 def einsum(equation: str, *operands) -> Tensor:
     """Sums of products of elements, by Einstein's convention: indices that are not in the output are summed over.
 

@@ -10,6 +10,7 @@ from minidl.op import Op
 from minidl.ops.arithmetic import Broadcasting, apply_broadcast, div
 from minidl.ops.cast import as_floating, promoted
 from minidl.ops.choose import where
+from minidl.ops.precision import full_precision
 from minidl.tensor import Tensor, astensor, method
 
 
@@ -48,6 +49,7 @@ class PowScalar(Op):
 
 
 @method("pow", "__pow__")
+@full_precision
 def pow(input, exponent) -> Tensor:
     """input to the power of ``exponent``, a tensor or a number.
 
@@ -79,6 +81,7 @@ def square(input) -> Tensor:
 
 
 @method()
+@full_precision
 def reciprocal(input) -> Tensor:
     """1 / input."""
     return div(1, input)
@@ -111,6 +114,7 @@ class Exp(_Unary):
 
 
 @method()
+@full_precision
 def exp(input) -> Tensor:
     """e to the power of each element."""
     return Exp()(as_floating(input))
@@ -127,6 +131,7 @@ class Expm1(_Unary):
 
 
 @method()
+@full_precision
 def expm1(input) -> Tensor:
     """e^x - 1, accurate near 0."""
     return Expm1()(as_floating(input))
@@ -143,6 +148,7 @@ class Log(_Unary):
 
 
 @method()
+@full_precision
 def log(input) -> Tensor:
     """Natural logarithm; -inf at 0, NaN below."""
     return Log()(as_floating(input))
@@ -159,6 +165,7 @@ class Log1p(_Unary):
 
 
 @method()
+@full_precision
 def log1p(input) -> Tensor:
     """ln(1 + x), accurate near 0."""
     return Log1p()(as_floating(input))
@@ -217,6 +224,7 @@ class Rsqrt(_Unary):
 
 
 @method()
+@full_precision
 def rsqrt(input) -> Tensor:
     """1 / sqrt(input)."""
     return Rsqrt()(as_floating(input))

@@ -8,6 +8,7 @@ from minidl.ops.cast import cast
 from minidl.ops.choose import where
 from minidl.ops.index import Put, Slice, Take, check_indices, flat, getitem, is_mask
 from minidl.ops.matmul import check_same_dtype
+from minidl.ops.precision import widest
 from minidl.ops.reduce import axis_of
 from minidl.ops.shape import broadcast_tensors, expand, reshape, unsqueeze
 from minidl.tensor import Tensor, astensor, method, wrap
@@ -50,6 +51,7 @@ def _source(src, places, index: Tensor, what: str) -> Tensor:
 
 
 @method()
+@widest
 def scatter_add(input, dim, index, src) -> Tensor:
     """input with src[i, j] added at [i, index[i, j]] (``dim=1``); several may fall on one place. The adjoint of ``gather``.
 

@@ -14,6 +14,7 @@ from minidl.ops.activation import softplus
 from minidl.ops.cast import as_floating, promoted
 from minidl.ops.choose import clamp, where
 from minidl.ops.elementwise import exp, log, sigmoid, square
+from minidl.ops.precision import full_precision
 from minidl.ops.reduce import mean, sum
 from minidl.tensor import Tensor, astensor
 
@@ -39,7 +40,7 @@ def _pair(input, target) -> tuple[Tensor, Tensor]:
     input, target = promoted(as_floating(input), as_floating(target))
     if input.shape != target.shape:
         warnings.warn(f"the target has shape {target.shape}, the input {input.shape}: they are broadcast, which is likely "
-                      "to give wrong results; give them the same shape", stacklevel=3)
+                      "to give wrong results; give them the same shape", stacklevel=4)
     return input, target
 
 
@@ -58,6 +59,7 @@ def _weighted(loss: Tensor, weight) -> Tensor:
     return loss * weight
 
 
+@full_precision
 def mse_loss(input, target, *, reduction="mean", weight=None) -> Tensor:
     """(x - t)². With ``weight``, of the same shape, the mean divides by the sum of weights.
 
@@ -71,6 +73,7 @@ def mse_loss(input, target, *, reduction="mean", weight=None) -> Tensor:
     return reduced(_weighted(square(input - target), weight), reduction, None if weight is None else sum(weight))
 
 
+@full_precision
 def l1_loss(input, target, *, reduction="mean", weight=None) -> Tensor:
     """|x - t|. With ``weight``, of the same shape, the mean divides by the sum of weights.
 
@@ -100,6 +103,7 @@ class SmoothL1(Op):
         return gy * clamp(d / self.beta, -1.0, 1.0)
 
 
+@full_precision
 def smooth_l1_loss(input, target, *, reduction="mean", beta=1.0) -> Tensor:
     """d²/(2 beta) for |d| = |x - t| below ``beta``, else |d| - beta/2; ``l1_loss`` for beta 0.
 
@@ -116,6 +120,7 @@ def smooth_l1_loss(input, target, *, reduction="mean", beta=1.0) -> Tensor:
     return reduced(SmoothL1(beta)(d) if beta else d.abs(), reduction)
 
 
+@full_precision
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None) -> Tensor:
     """d²/2 for |d| = |x - t| below ``delta``, else delta (|d| - delta/2): ``delta`` times ``smooth_l1_loss``.
 
@@ -148,6 +153,7 @@ class BinaryCrossEntropy(Op):
         return gx, gt
 
 
+@full_precision
 def binary_cross_entropy(input, target, weight=None, *, reduction="mean") -> Tensor:
     """-(t log x + (1 - t) log(1 - x)) for probabilities x, with logarithms not below -100. ``weight`` broadcasts.
 
@@ -188,6 +194,7 @@ class LogisticLoss(Op):
         return gx, ga, gb
 
 
+@full_precision
 def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="mean", pos_weight=None) -> Tensor:
     """-(pos_weight t log sigmoid(x) + (1 - t) log sigmoid(-x)), exact for logits x of any size.
 
@@ -203,6 +210,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="m
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@full_precision
 def hinge_embedding_loss(input, target, margin=1.0, *, reduction="mean") -> Tensor:
     """x where the target is 1, max(0, margin - x) where it is -1: for distances x of like and unlike pairs.
 
@@ -215,6 +223,7 @@ def hinge_embedding_loss(input, target, margin=1.0, *, reduction="mean") -> Tens
     return reduced(unlike + where(target != -1, input, 0.0), reduction)
 
 
+@full_precision
 def kl_div(input, target, *, reduction="mean", log_target=False) -> Tensor:
     """t (log t - x) for log-probabilities x: the divergence of the model from the target. It is 0 where t is 0.
 

@@ -5,6 +5,7 @@ import math
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import kernel
 from minidl.op import Op
+from minidl.ops.precision import low_precision, widest
 from minidl.ops.reduce import sum as sum_
 from minidl.ops.shape import Permute, reshape, squeeze, unsqueeze
 from minidl.tensor import Tensor, astensor, method
@@ -46,6 +47,7 @@ class MatMul(Op):
 
 
 @method("matmul", "__matmul__")
+@low_precision
 def matmul(input, other) -> Tensor:
     """Matrix product over the last two axes; leading axes broadcast; a vector counts as a row on the left, a column on the right.
 
@@ -55,13 +57,16 @@ def matmul(input, other) -> Tensor:
     >>> minidl.matmul(minidl.ones(2, 3), minidl.ones(3, 4)).shape
     (2, 4)
     """
-    x, y = astensor(input), astensor(other)
+    return _product(astensor(input), astensor(other))
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
     if not x.ndim or not y.ndim or x.shape[-1] != y.shape[max(y.ndim - 2, 0)]:
         raise ShapeError(f"matmul: shapes {x.shape} and {y.shape} do not fit: the last axis of the first must equal the "
                          "last but one of the second")
     check_same_dtype("matmul", x, y)
     if x.ndim > 2 and y.ndim <= 2:  # one large product instead of many, and no broadcast weight gradient
-        z = matmul(reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), y)
+        z = _product(reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), y)
         return reshape(z, (*x.shape[:-1], *y.shape[1:]))
     row, column = x.ndim == 1, y.ndim == 1
     try:
@@ -123,6 +128,7 @@ def mv(input, vec) -> Tensor:
 
 
 @method()
+@widest
 def dot(input, tensor) -> Tensor:
     """Inner product of two vectors, (K,) and (K,) -> (). Raises ShapeError and DtypeError as ``matmul``.
 
@@ -131,10 +137,11 @@ def dot(input, tensor) -> Tensor:
     tensor(11)
     """
     _check_ranks("dot", input, tensor, 1, 1)
-    return matmul(input, tensor)
+    return _product(input, tensor)
 
 
 @method()
+@low_precision
 def addmm(input, mat1, mat2, *, beta=1, alpha=1) -> Tensor:
     """beta input + alpha (mat1 @ mat2), where ``input`` broadcasts to (N, M); with ``beta=0`` it is not looked at.
 
@@ -187,6 +194,7 @@ class Linear(Op):
         return gx, gw, sum_(gy, 0) if self.needs[2] else None
 
 
+@low_precision
 def linear(input, weight, bias=None) -> Tensor:
     """input @ weight.T + bias.
 

@@ -16,6 +16,7 @@ from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import clamp
 from minidl.ops.elementwise import rsqrt
 from minidl.ops.join import cat
+from minidl.ops.precision import full_precision
 from minidl.ops.reduce import mean, norm
 from minidl.tensor import Tensor, astensor, wrap, written
 
@@ -184,6 +185,7 @@ class GroupNorm(FusedOp):
         return cast(hat * _per_channel(weight, wide) + _per_channel(bias, wide), x.dtype)
 
 
+@full_precision
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5) -> Tensor:
     """Normalise each image over groups of C / num_groups neighbouring channels: the batch plays no role.
 
@@ -206,6 +208,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5) -> Tensor:
     return GroupNorm(num_groups, eps)(x, _values(x, weight, 1, "weight"), _values(x, bias, 0, "bias"))
 
 
+@full_precision
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5) -> Tensor:
     """Normalise over the last axes, whose sizes are ``normalized_shape``; ``weight`` and ``bias`` of this shape default to 1, 0.
 

@@ -16,6 +16,7 @@ from minidl.op import Expand, Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import maximum, minimum, where
 from minidl.ops.elementwise import SqrtFlatAtZero, pow
+from minidl.ops.precision import full_precision
 from minidl.tensor import Tensor, astensor, method, wrap
 
 
@@ -77,6 +78,7 @@ class Sum(Op):
 
 
 @method()
+@full_precision
 def sum(input, dim=None, keepdim=False, *, dtype=None) -> Tensor:
     """Sum over ``dim`` (all axes if None). Integers and bools add up as int64.
 
@@ -154,6 +156,7 @@ def _products_of_others(x: Tensor, axis: int) -> Tensor:
 
 
 @method()
+@full_precision
 def prod(input, dim=None, keepdim=False, *, dtype=None) -> Tensor:
     """Product over ``dim`` (all elements if None). The gradient is right where elements are 0, too.
 
@@ -285,6 +288,7 @@ def min(input, dim=None, keepdim=False):
 
 
 @method()
+@full_precision
 def norm(input, p=2, dim=None, keepdim=False) -> Tensor:
     """The p-norm (sum |x|^p)^(1/p) over ``dim``; ``p`` a number, inf, -inf, 0 or "fro". The gradient at 0 is 0 for p = 2.
 
@@ -346,6 +350,7 @@ class Cumsum(Op):
 
 
 @method()
+@full_precision
 def cumsum(input, dim, *, dtype=None) -> Tensor:
     """Running sums along ``dim``, in ``dtype`` if one is given. Integers and bools add up as int64.
 
@@ -383,6 +388,7 @@ class Cumprod(Op):
 
 
 @method()
+@full_precision
 def cumprod(input, dim, *, dtype=None) -> Tensor:
     """Running products along ``dim``, in ``dtype`` if one is given. Integers and bools multiply as int64.
 

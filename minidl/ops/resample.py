@@ -6,9 +6,11 @@ from minidl.errors import DtypeError, ShapeError
 from minidl.kernels.half import REAL
 from minidl.kernels.shapes import pair
 from minidl.ops.gather import index_select
+from minidl.ops.precision import full_precision
 from minidl.tensor import Tensor, astensor, tensor
 
 
+@full_precision
 def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None) -> Tensor:
     """Images (N, C, H, W) at another ``size``, or at floor(size * ``scale_factor``); both an int (number) or a pair.
 

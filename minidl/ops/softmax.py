@@ -6,6 +6,7 @@ from minidl.kernels.half import widened
 from minidl.op import FusedOp, Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.elementwise import exp, log
+from minidl.ops.precision import full_precision
 from minidl.ops.reduce import amax, axes_of, axis_of, sum
 from minidl.tensor import Tensor, astensor, method, wrap
 
@@ -50,6 +51,7 @@ def _along(op, input, dim, dtype) -> Tensor:
 
 
 @method()
+@full_precision
 def softmax(input, dim, dtype=None) -> Tensor:
     """exp(x) / sum of exp(x) along ``dim``: positive numbers that add up to 1. ``dtype`` casts the input first.
 
@@ -64,6 +66,7 @@ def softmax(input, dim, dtype=None) -> Tensor:
 
 
 @method()
+@full_precision
 def log_softmax(input, dim, dtype=None) -> Tensor:
     """log(softmax(input)), exact where softmax itself would round to 0.
 
@@ -101,6 +104,7 @@ class LogSumExp(Op):
 
 
 @method()
+@full_precision
 def logsumexp(input, dim, keepdim=False) -> Tensor:
     """log of the sum of exp(input) along ``dim``, an axis or several.
 

@@ -19,7 +19,7 @@ class Checkpoint(Op):
         self.function, self.preserve, self.count = function, preserve_rng_state, count
 
     def forward(self, *arrays):
-        self.state = random.get_rng_state() if self.preserve else None
+        self.state, self.autocast = random.get_rng_state() if self.preserve else None, mode.autocast
         self.save(*arrays[: self.count])
         with no_grad():
             outputs = self.function(*map(wrap, arrays[: self.count]))
@@ -29,7 +29,7 @@ class Checkpoint(Op):
     def backward(self, *gys):
         if mode.recording:
             raise GraphError("a checkpointed part cannot be differentiated twice: leave the checkpoint out for create_graph=True")
-        now = random.get_rng_state()
+        now, mode.autocast = random.get_rng_state(), self.autocast
         if self.state is not None:
             random.set_rng_state(self.state)
         try:
@@ -40,6 +40,7 @@ class Checkpoint(Op):
                 outputs = self.function(*xs)
         finally:
             random.set_rng_state(now)
+            mode.autocast = None  # as everywhere in a backward pass
         outputs = [outputs] if self.single else outputs
         pairs = [(y, gy) for y, gy in zip(outputs, gys, strict=True) if y.tracked and gy is not None]
         parameters = [edge[0] for edge in self.edges[self.count :] if edge is not None]

@@ -1,0 +1,26 @@
+"""The two kernels of gradient scaling. All numbers stay in arrays, so that neither makes the CPU wait for a GPU.
+
+Source: Micikevicius et al., "Mixed precision training" (2018), section 3.2.
+"""
+
+from minidl.kernels import namespace
+
+
+def unscale(g, inverse, found_inf):
+    """g = inverse g, in place; ``found_inf`` becomes 1 if g holds an infinity or a NaN. Both are 0-d float32 arrays."""
+    finite = namespace(g).isfinite(g).all()
+    namespace(g).maximum(found_inf, ~finite, out=found_inf)
+    g[...] = g * inverse
+
+
+def update_scale(scale, growth_tracker, found_inf, growth_factor, backoff_factor, growth_interval):
+    """In place: after infinite gradients scale = backoff_factor scale, and the count of good steps starts anew; after
+    ``growth_interval`` good ones scale = growth_factor scale, unless that is infinite.
+
+    ``scale`` and ``found_inf`` are 0-d float32 arrays, ``growth_tracker`` is a 0-d int32 array.
+    """
+    xp = namespace(scale)
+    bad, larger = found_inf > 0, scale * growth_factor
+    grows = ~bad & (growth_tracker + 1 >= growth_interval)
+    scale[...] = xp.where(bad, scale * backoff_factor, xp.where(grows & xp.isfinite(larger), larger, scale))
+    growth_tracker[...] = xp.where(bad | grows, 0, growth_tracker + 1)
