@@ -28,9 +28,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl.kernels.precision import float32_matmul_precision
+
 BACKENDS = ("portable", "cpu", "cuda")
 ALGORITHMS = ("direct", "pointwise", "winograd")
-PRECISIONS = ("highest", "high", "medium")
 
 
 class Choice(NamedTuple):
@@ -54,7 +55,6 @@ class _State(threading.local):
 
 
 _state = _State()
-_precision = ["highest"]  # of the whole process, as in PyTorch
 _chosen: dict[tuple, tuple[Callable, Choice]] = {}
 
 
@@ -187,35 +187,6 @@ class use_algorithm(_Use):
 def forced_algorithm() -> str | None:
     """What ``use_algorithm`` asks for."""
     return _state.algorithm
-
-
-def set_float32_matmul_precision(precision: str) -> None:
-    """How a GPU may multiply float32 numbers inside matrix products and convolutions: ``"highest"`` (the default) in float32,
-    ``"high"`` rounded to tf32 (8 bits of exponent, 10 of fraction), ``"medium"`` rounded to bfloat16 (8 and 7). Sums stay in
-    float32, and so do inputs and results. Tensor cores multiply tf32 and bfloat16 many times as fast.
-
-    The CPU always computes as with ``"highest"``. In PyTorch convolutions have a switch of their own, on from the start; here
-    this one counts for both.
-
-    Raises ValueError for any other word. Source: https://docs.pytorch.org/docs/stable/generated/torch.set_float32_matmul_precision
-
-    >>> set_float32_matmul_precision("high"); float32_matmul_precision()
-    'high'
-    >>> set_float32_matmul_precision("highest")
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    _precision[0] = precision
-
-
-def float32_matmul_precision() -> str:
-    """What ``set_float32_matmul_precision`` asks for; kernels that use tensor cores read it. Outside this room it bears PyTorch's
-    name, ``minidl.get_float32_matmul_precision``.
-
-    >>> float32_matmul_precision()
-    'highest'
-    """
-    return _precision[0]
 
 
 def explain(function: Callable, *args, **kwargs) -> list[Choice]:

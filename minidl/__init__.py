@@ -40,8 +40,9 @@ from minidl.dtypes import (
     set_default_dtype,
     uint8,
 )
-from minidl.kernels import explain, set_float32_matmul_precision, use_algorithm, use_backend
-from minidl.kernels import float32_matmul_precision as get_float32_matmul_precision
+from minidl.kernels import explain, use_algorithm, use_backend
+from minidl.kernels.precision import float32_matmul_precision as get_float32_matmul_precision
+from minidl.kernels.precision import set_float32_matmul_precision
 from minidl.op import Op
 from minidl.ops import *
 from minidl.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state

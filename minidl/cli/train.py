@@ -43,8 +43,9 @@ OPTIONS = {  # name: kind, least value, help
     "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
     "bad_images": (str, None, "what to do about pictures that are damaged: stop, or skip them and say so (default: stop)"),
     "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
+    "amp": (str, None, "mixed precision: bf16, or fp16 with a scaled loss (default: off)"),
 }
-DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu"}
+DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu", "amp": "off"}
 OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
 MOST_WORKERS = 256
 MAY_CHANGE = {"epochs", "workers", "bad_images", "device"}  # when a run goes on
@@ -218,7 +219,7 @@ def trainer_of(config: dict, folder):
     tested = DataLoader(test, evaluation_batch(config["model"]), num_workers=config["workers"],
                         persistent_workers=True, on_error=on_error(config["bad_images"]))
     return Trainer(model, train=loader, test=tested, run=folder, classes=classes, device=device,
-                   accumulate=config["accumulate"], **pieces)
+                   accumulate=config["accumulate"], amp=config["amp"], **pieces)
 
 
 def _flag(name: str) -> str:

@@ -10,8 +10,10 @@ from itertools import islice
 import numpy as np
 
 from minidl import random
+from minidl.amp import GradScaler, autocast
 from minidl.data.dataset import Subset
-from minidl.errors import CheckpointError, DataError, MinidlError, require
+from minidl.device import Device
+from minidl.errors import CheckpointError, DataError, MinidlError, UsageError, require
 from minidl.nn.utils import preserved
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.ops.softmax import softmax
@@ -25,6 +27,7 @@ from minidl.train.progress import progress_for
 from minidl.train.run import RunFolder, check_alike, check_history
 
 MOST_CLASSES = 100  # in a confusion matrix that can be drawn
+AMP = {"off": None, "bf16": "bfloat16", "fp16": "float16"}
 TRIED = 2  # batches of each kind that run before the first epoch
 
 
@@ -37,9 +40,12 @@ class Trainer:
 
     ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped with the optimizer, ``before_epoch(epoch)``
     is called before each epoch, counted from 0. The optimizer steps after every ``accumulate`` batches, along the gradient of
-    their mean loss, as if they were one. ``classes`` are names for the pictures. Everything that a continued run needs is in
-    the checkpoint, which is written before the first epoch and after each: weights, state of optimizer, schedule and loader, the
-    random state, and the metrics so far.
+    their mean loss, as if they were one. ``classes`` are names for the pictures. ``amp`` "bf16" or "fp16" computes in mixed
+    precision (see ``minidl.amp``), the latter with a scaled loss. Everything that a continued run needs is in the checkpoint,
+    which is written before the first epoch and after each: weights, state of optimizer, schedule, scaler and loader, the random
+    state, and the metrics so far.
+
+    Raises UsageError for another ``amp``, MissingDependencyError for "bf16" without the package ml_dtypes.
 
     >>> import tempfile
     >>> from minidl import nn, optim
@@ -56,11 +62,16 @@ class Trainer:
 
     def __init__(self, model, optimizer, train, test, run: RunFolder, *, schedule=None, loss: Callable = cross_entropy,
                  before_epoch: Callable[[int], None] | None = None, accumulate: int = 1,
-                 classes: list[str] | None = None, device="cpu"):
+                 classes: list[str] | None = None, device="cpu", amp: str = "off"):
+        if amp not in AMP:
+            raise UsageError(f"amp must be one of {', '.join(AMP)}, got {amp!r}")
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
         self.train, self.test, self.run, self.device = train, test, run, device
         self.before_epoch, self.accumulate = before_epoch, accumulate
         self.classes = classes
+        kind = Device.parse(device).type
+        self.precision = autocast(kind, AMP[amp], enabled=amp != "off")
+        self.scaler = GradScaler(kind, enabled=amp == "fp16")
         self.epoch, self.history = 0, []
 
     def fit(self, epochs: int) -> dict:
@@ -96,6 +107,7 @@ class Trainer:
             check_alike(state["loader"], self.train.state_dict(), "loader")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
             if self.schedule is not None:
                 self.schedule.load_state_dict(state["schedule"])
             random.set_rng_state(state["rng"])
@@ -126,18 +138,19 @@ class Trainer:
                 if not math.isfinite(value):
                     raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, after {count:,} images: lower the "
                                         "learning rate, or look for the cause with minidl.autograd.detect_anomaly()")
-                (loss if len(group) == 1 else loss * (len(labels) * share)).backward()
+                self.scaler.scale(loss if len(group) == 1 else loss * (len(labels) * share)).backward()
                 total += value * len(labels)
                 correct += int((logits.detach().cpu().array.argmax(1) == labels.array).sum())
                 count += len(labels)
                 progress.advance(total / count, correct / count, count / (time.perf_counter() - start))
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             if self.schedule is not None and not by_epoch:
                 self.schedule.step()
         if not count:
             raise DataError("there is nothing to train on: the loader gave no batch")
         seconds = time.perf_counter() - start
-        tested = evaluate(self.model, self.test, self.loss, self.device)
+        tested = self._evaluate(self.test)
         row = {"epoch": self.epoch + 1, "train_loss": total / count, "train_accuracy": correct / count,
                "test_loss": tested["loss"], "test_accuracy": tested["accuracy"], "test_top5_accuracy": tested["top5_accuracy"],
                "lr": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3),
@@ -147,8 +160,13 @@ class Trainer:
         return row
 
     def _forward(self, images, labels) -> tuple:
-        output = self.model(images.to(self.device))
-        return output, self.loss(output, labels.to(self.device))
+        with self.precision:
+            output = self.model(images.to(self.device))
+            return output, self.loss(output, labels.to(self.device))
+
+    def _evaluate(self, loader) -> dict:
+        with self.precision:
+            return evaluate(self.model, loader, self.loss, self.device)
 
     def try_out(self) -> None:
         """A few batches forward and backward, after which everything is as it was, bit for bit. ``fit`` does it by itself."""
@@ -157,7 +175,7 @@ class Trainer:
             self.model.train()
             for images, labels in islice(self.train, TRIED):
                 self._forward(images, labels)[1].backward()
-            evaluate(self.model, islice(self.test, TRIED), self.loss, self.device)
+            self._evaluate(islice(self.test, TRIED))
         self.optimizer.zero_grad()
         self.train.load_state_dict(handed_out)
 
@@ -166,6 +184,7 @@ class Trainer:
     def _save(self) -> None:
         self.run.save_checkpoint({
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "rng": random.get_rng_state(), "loader": self.train.state_dict(), "epoch": self.epoch, "history": self.history})
 
@@ -175,7 +194,7 @@ class Trainer:
         first = next((p for p in self.model.parameters() if p.ndim == 4), None)
         if first is not None:
             self.run.picture("filters.png", pictures.filters(first.detach().cpu().array))
-        tested = evaluate(self.model, self.test, self.loss, self.device)
+        tested = self._evaluate(self.test)
         labels, probabilities = tested["labels"], tested["probabilities"]
         classes = self.classes or [str(number) for number in range(probabilities.shape[1])]
         if len(classes) <= MOST_CLASSES:

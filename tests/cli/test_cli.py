@@ -61,6 +61,13 @@ def test_train_eval_resume(tmp_path, capsys):
     assert config["epochs"] == 2 and config["seed"] == 3 and config["batch_size"] == 256 and config["augment"] is False
 
 
+def test_mixed_precision(tmp_path):
+    assert main([*TINY, "--out", "runs/x", "--amp", "fp16"]) == 0
+    assert json.loads((tmp_path / "runs/x/config.json").read_text())["amp"] == "fp16"
+    assert main(["train", "lenet", "--resume", "runs/x", "--epochs", "2"]) == 0
+    assert len((tmp_path / "runs/x/metrics.jsonl").read_text().splitlines()) == 2
+
+
 def test_runs_get_folders_of_their_own(tmp_path):
     assert main([*TINY]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
@@ -118,6 +125,7 @@ MISTAKES = {
     ("train", "lenet", "--data", "mnist"): "minidl data get mnist",
     ("train", "lenet", "--data", "."): "is in none of these folders",
     ("train", "lenet", "--device", "gpu"): "unknown device 'gpu'",
+    ("train", "lenet", "--amp", "fp8"): "amp must be one of off, bf16, fp16, got 'fp8'",
     ("train", "lenet", "--resume", "nowhere"): "nowhere is not a run folder",
     ("eval", "nowhere"): "nowhere is not a run folder",
     ("eval",): "give a run folder, or --model, --weights and --data",

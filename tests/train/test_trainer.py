@@ -13,7 +13,7 @@ from minidl import nn, optim, random
 from minidl.data import DataLoader, TensorDataset
 from minidl.data.dataset import ImageArrays
 from minidl.data.transforms import Compose, RandomShift, ToTensor
-from minidl.errors import CheckpointError, DataError, MinidlError
+from minidl.errors import CheckpointError, DataError, MinidlError, UsageError
 from minidl.train import DivergedError, RunFolder, Trainer, evaluate, trainer
 
 EPOCHS = 4
@@ -35,7 +35,7 @@ def images(n, seed):
     return pixels, labels
 
 
-def make(folder, seed=3, lr=0.05, workers=0, run=None):
+def make(folder, seed=3, lr=0.05, workers=0, run=None, amp="off"):
     """A trainer of a model that has everything that a run must keep: buffers, dropout, momentum, a schedule, augmentation."""
     minidl.manual_seed(seed)
     moved = Compose([RandomShift(1), ToTensor()])
@@ -45,7 +45,8 @@ def make(folder, seed=3, lr=0.05, workers=0, run=None):
                           nn.Linear(4 * 7 * 5, 3))
     optimizer = optim.SGD(model.parameters(), lr, momentum=0.9)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * len(train))
-    return Trainer(model, optimizer, train, test, run or RunFolder(folder).create({}), schedule=schedule)
+    return Trainer(model, optimizer, train, test, run or RunFolder(folder).create({}), schedule=schedule,
+                   amp=amp)
 
 
 def metrics(folder):
@@ -114,6 +115,29 @@ def test_resumed_runs_end_with_the_same_bits(tmp_path, workers):
     a, b = (RunFolder(tmp_path / name).load_checkpoint() for name in ("straight", "parts"))
     assert bits(a) == bits(b)
     assert metrics(tmp_path / "straight") == metrics(tmp_path / "parts") and len(a["history"]) == EPOCHS
+
+
+@pytest.mark.parametrize(("amp", "low"), [("bf16", "bfloat16"), ("fp16", "float16")])
+def test_mixed_precision(tmp_path, amp, low):
+    """It computes as autocast does, and a run that goes on ends with the same bits."""
+    if amp == "bf16":
+        pytest.importorskip("ml_dtypes")
+    straight = make(tmp_path / "straight", amp=amp)
+    seen = set()
+    straight.model[5].register_forward_hook(lambda module, inputs, output: seen.add(output.dtype.name))
+    assert straight.fit(EPOCHS)["test_accuracy"] > 0.9 and seen == {low}
+    assert {p.dtype.name for p in straight.model.parameters()} == {"float32"}
+    make(tmp_path / "parts", amp=amp).fit(2)
+    resumed = make(None, seed=99, run=RunFolder(tmp_path / "parts").open(), amp=amp)
+    resumed.resume()
+    resumed.fit(EPOCHS)
+    a, b = (RunFolder(tmp_path / name).load_checkpoint() for name in ("straight", "parts"))
+    assert bits(a) == bits(b) and ("scale" in a["scaler"]) == (amp == "fp16")
+
+
+def test_an_unknown_precision(tmp_path):
+    with pytest.raises(UsageError, match="off, bf16, fp16"):
+        make(tmp_path, amp="tf32")
 
 
 def test_a_finished_run_resumes_to_its_result(tmp_path):
