@@ -242,3 +242,10 @@ def test_anomaly_mode_finds_nan_in_bfloat16():
     x = minidl.tensor([-1.0], dtype="bfloat16", requires_grad=True)
     with minidl.autograd.detect_anomaly(), pytest.raises(minidl.errors.AnomalyError):
         x.log()
+
+
+def test_arrays_of_strategies():
+    from minidl.testing.strategies import Array
+
+    x = Array((3, 2), "bfloat16", "strided", 0).array()
+    assert x.dtype == minidl.bfloat16 and not x.flags.c_contiguous and len(np.unique(x.astype(np.float32))) == 6
