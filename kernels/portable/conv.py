@@ -23,6 +23,7 @@ def conv2d(x, w, b, geometry, relu=False):
     """x (N, C, H, W), w (O, C/G, KH, KW), b (O,) or None -> y (N, O, OH, OW). Also called cross-correlation: w is not flipped.
     With ``relu``, what is below 0 becomes 0.
 
+    >>> import numpy as np
     >>> from minidl.kernels.shapes import ConvGeometry
     >>> x, w = np.arange(9.0).reshape(1, 1, 3, 3), np.ones((1, 1, 2, 2))
     >>> conv2d(x, w, np.array([100.0]), ConvGeometry())
