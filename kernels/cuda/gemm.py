@@ -25,7 +25,7 @@ def plan(rows: int, columns: int, depth: int = 0, batches: int = 1) -> Plan:
     there are few; without ``depth`` sums stay whole. It depends on sizes alone, so that results do.
 
     >>> plan(512, 4608, 6272), plan(6, 25, 100352)
-    (Plan(rows=128, blocks=144, parts=1, length=6272), Plan(rows=32, blocks=264, parts=264, length=384))
+    (Plan(rows=128, blocks=144, parts=1, length=6272), Plan(rows=32, blocks=262, parts=262, length=384))
     """
     for size in ROWS:
         tiles = batches * -(-rows // size) * -(-columns // COLUMNS)
@@ -39,7 +39,7 @@ def cut(depth: int, tiles: int) -> tuple[int, int]:
     """Into how many parts of which length sums over ``depth`` are cut, where blocks compute ``tiles``.
 
     >>> cut(100352, 1), cut(100352, 1000)
-    ((264, 384), (13, 7720))
+    ((262, 384), (13, 7720))
     """
     wanted = min(depth // SHORTEST, 2 * BUSY // tiles) if 0 < tiles < BUSY else 1
     parts = max(1, wanted, -(-depth // LONGEST))
