@@ -2,15 +2,14 @@
 
 import functools
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 
+from minidl.kernels.cuda.launch import structs
 from minidl.kernels.shapes import ConvGeometry, windows
 
-_STRUCT = re.search(r"struct Geometry \{(.*?)\};", Path(__file__).with_name("geometry.cuh").read_text(), re.DOTALL)[1]
-GEOMETRY = np.dtype([(name, np.int32) for names in re.findall(r"int ([\w, ]+);", _STRUCT) for name in names.split(", ")])
+GEOMETRY = structs(Path(__file__).with_name("geometry.cuh").read_text())["Geometry"]
 
 
 @functools.lru_cache(1024)

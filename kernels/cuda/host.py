@@ -16,23 +16,22 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.kernels.cuda.geometry import GEOMETRY
-from minidl.kernels.cuda.launch import C_TYPES, code, options
+from minidl.kernels.cuda.launch import C_TYPES, code, options, structs
 
 HEADER = Path(__file__).with_name("host.h")
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([\w, ]+\)\s)?(\w+)\(([^)]*)\)')
 DTYPES = {"int": np.int32, "long long": np.int64, "unsigned": np.uint32, "bool": np.bool_, "float": np.float32,
-          "double": np.float64, "Geometry": GEOMETRY}
+          "double": np.float64}
 
 
 def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> None:
     """Run a kernel on NumPy arrays."""
-    library, parameters = _compiled(file, dtype)
+    library, parameters, kinds = _compiled(file, dtype)
     declared = parameters[function]
     if len(args) != len(declared):
         raise TypeError(f"{function} of {file}.cu takes {len(declared)} arguments, got {len(args)}")
     for parameter, arg in zip(declared, args, strict=True):
-        _check(file, function, parameter, arg, dtype)
+        _check(file, function, parameter, arg, kinds)
     values = [np.uint64(arg.ctypes.data) if isinstance(arg, np.ndarray) else arg for arg in args]
     values = [np.asarray(value) for value in values]  # numbers that have an address
     addresses = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
@@ -40,9 +39,9 @@ def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> Non
         raise RuntimeError(f"{function} of {file}.cu: some threads of a block wait at a barrier that others never reach")
 
 
-def _check(file, function, parameter, arg, dtype):
+def _check(file, function, parameter, arg, kinds):
     kind, pointer, name = parameter
-    expected = dtype if kind == "real" else np.dtype(DTYPES[C_TYPES[dtype.name][1] if kind == "wide" else kind])
+    expected = np.dtype(kinds[kind])
     absent = pointer and arg.dtype == np.uint64 and arg == 0 if not isinstance(arg, np.ndarray) else False
     if absent or (arg.dtype == expected and isinstance(arg, np.ndarray) == pointer):
         return
@@ -52,7 +51,7 @@ def _check(file, function, parameter, arg, dtype):
 
 @functools.cache
 def _compiled(file, dtype):
-    """The library, and of each kernel its parameters: C type, whether it is a pointer, name."""
+    """The library; of each kernel its parameters: C type, whether it is a pointer, name; and the dtypes of the C types."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise ImportError("CUDA kernels on the CPU need a C++ compiler: install g++ (`apt install g++`)")
@@ -69,7 +68,8 @@ def _compiled(file, dtype):
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{file}.cu does not compile as C++:\n{result.stderr}")
-    return ctypes.CDLL(str(out)), parameters
+    kinds = {**DTYPES, **structs(text), "real": dtype, "wide": DTYPES[C_TYPES[dtype.name][1]]}
+    return ctypes.CDLL(str(out)), parameters, kinds
 
 
 @functools.cache

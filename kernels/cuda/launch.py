@@ -20,6 +20,7 @@ C_TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "floa
            "bfloat16": ("bfloat16", "float")}  # real, wide
 STANDARD = "-std=c++17"
 NVRTC = ("-default-device",)  # functions of the GPU without saying so: lambdas with ``auto`` parameters can't say it
+STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.MULTILINE | re.DOTALL)
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 
 
@@ -97,6 +98,16 @@ def _include(path: Path, texts: dict) -> None:
         if Path(__file__).with_name(name) not in texts:
             _include(Path(__file__).with_name(name), texts)
     texts[path] = INCLUDE.sub("\n", text).replace("#pragma once", "")
+
+
+def structs(text: str) -> dict[str, np.dtype]:
+    """The structs of ints in C++ as dtypes of records.
+
+    >>> structs("struct Size {  // of an image\\n    int h, w;\\n};\\n")["Size"].names
+    ('h', 'w')
+    """
+    members = {name: ", ".join(re.findall(r"^    int ([\w, ]+);", body, re.MULTILINE)) for name, body in STRUCT.findall(text)}
+    return {name: np.dtype([(each, np.int32) for each in ints.split(", ")]) for name, ints in members.items() if ints}
 
 
 def options(dtype: str) -> tuple[str, ...]:
