@@ -4,6 +4,7 @@
 #include <math.h>
 #include <ucontext.h>
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -54,6 +55,7 @@ static std::vector<Fiber> fibers;
 static std::vector<char> stacks;
 static ucontext_t scheduler;
 static const std::function<void()> *body;
+static uint32_t chance;
 constexpr size_t STACK = 64 << 10;
 
 inline Fiber &current() { return fibers[threadIdx.x]; }
@@ -80,7 +82,8 @@ inline bool release(int from, int to, Waits what) {
     return any;
 }
 
-// One block, until all threads have ended; false if they wait for ever.
+// One block, until all threads have ended; false if they wait for ever. In each round about half of the warps fall behind the
+// others, and the threads of a warp go on in another order, so that a barrier that is missing is missed.
 inline bool run_fibers(int threads) {
     fibers.resize(threads);
     stacks.resize(threads * STACK);
@@ -92,21 +95,27 @@ inline bool run_fibers(int threads) {
         makecontext(&fibers[t].context, enter, 0);
     }
     for (;;) {
-        bool all_ended = true, released = false;
-        for (int t = 0; t < threads; t++) {
-            threadIdx.x = t;
-            if (fibers[t].waits == NOTHING) swapcontext(&scheduler, &fibers[t].context);
-            all_ended &= fibers[t].waits == ENDED;
+        bool all_ended = true, behind = false, released = false;
+        for (int from = 0; from < threads; from += warpSize) {
+            chance = chance * 1664525 + 1013904223;  // a linear congruential generator
+            for (int lane = 0; lane < warpSize; lane++) {
+                int t = from + (lane ^ (chance >> 26 & 31));
+                if (t >= threads) continue;
+                threadIdx.x = t;
+                if (fibers[t].waits == NOTHING && chance >> 31) swapcontext(&scheduler, &fibers[t].context);
+                behind |= fibers[t].waits == NOTHING;
+                all_ended &= fibers[t].waits == ENDED;
+            }
         }
         if (all_ended) return true;
         for (int t = 0; t < threads; t += warpSize) released |= release(t, min(t + warpSize, threads), WARP);
         released |= release(0, threads, BLOCK);
-        if (!released) return false;
+        if (!released && !behind) return false;
     }
 }
 
 inline int run(long long blocks, int threads, const std::function<void()> &kernel) {
-    gridDim.x = blocks, blockDim.x = threads, body = &kernel;
+    gridDim.x = blocks, blockDim.x = threads, body = &kernel, chance = 1;
     for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
         if (BARRIERS) {
             if (!run_fibers(threads)) return 1;
@@ -125,6 +134,20 @@ template <class N> N exchange(N value, int lane) {
     wait(WARP);
     std::memcpy(&value, &fibers[threadIdx.x / warpSize * warpSize + lane].given[turn], sizeof(N));
     return value;
+}
+
+// What all threads of the caller's warp give.
+template <class N> std::array<N, warpSize> of_warp(const N &value) {
+    std::array<N, warpSize> all;
+    const N *address = &value;
+    std::memcpy(&current().given, &address, sizeof address);
+    wait(WARP);
+    for (int lane = 0; lane < warpSize; lane++) {
+        std::memcpy(&address, &fibers[threadIdx.x / warpSize * warpSize + lane].given, sizeof address);
+        all[lane] = *address;
+    }
+    wait(WARP);
+    return all;
 }
 
 }  // namespace host

@@ -32,6 +32,18 @@ extern "C" __global__ void swap(long long items, const real *x, real *y, int dis
     y[i] = __shfl_xor_sync(0xffffffff, x[i], distance);
 }
 
+// As ``sum``, without waiting for the others.
+extern "C" __global__ void hasty_sum(long long items, const real *x, real *sums) {
+    __shared__ real part[256];
+    long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    part[threadIdx.x] = i < items ? x[i] : 0;
+    for (int half = 128; half; half /= 2) {
+        __syncwarp();
+        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) sums[blockIdx.x] = part[0];
+}
+
 extern "C" __global__ void stuck(long long items, real *x) {
     if (threadIdx.x % 2)
         __syncthreads();
@@ -63,6 +75,14 @@ def test_threads_share_memory_between_barriers():
     sums = np.zeros(4, np.float32)
     launch("made_up.sum", x.size, x, sums)
     assert sums.tolist() == [x[i * THREADS : (i + 1) * THREADS].sum() for i in range(4)]
+
+
+def test_a_missing_barrier_is_missed():
+    """Warps wait for their own threads alone, and some are behind."""
+    x = np.random.default_rng(0).integers(100, size=(9, THREADS)).astype(np.float32)
+    sums = np.zeros(9, np.float32)
+    launch("made_up.hasty_sum", x.size, x, sums)
+    assert (sums != x.sum(axis=1)).any()
 
 
 @pytest.mark.parametrize("distance", [1, 2, 16])
