@@ -1,7 +1,8 @@
 """Products of matrices on the GPU: see matmul.cu.
 
 cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a stream is captured into a graph, and multiplies batches
-of 16-bit matrices as float32 (CuPy 14, its pull request 10317). Then, and for NumPy arrays, our own kernel runs.
+of 16-bit matrices as float32 (CuPy 14, its pull request 10317). Then, and for NumPy arrays, our own kernels run: on tensor cores
+what they take (conv_tensor), the rest in plain arithmetic.
 """
 
 import math
@@ -9,6 +10,7 @@ import math
 import numpy as np
 
 from minidl.kernels import namespace, note
+from minidl.kernels.cuda import conv_tensor
 from minidl.kernels.cuda.gemm import LARGEST, launch_in_parts, plan
 from minidl.kernels.cuda.launch import C_TYPES
 from minidl.kernels.portable import matmul as portable
@@ -17,6 +19,9 @@ from minidl.kernels.portable import matmul as portable
 def matmul(x, y):
     """As the portable kernel."""
     if _ours(x, y) and x.dtype.name in C_TYPES and max(map(_extent, (x, y))) <= LARGEST:
+        if tensor := conv_tensor.takes(x):
+            note("matmul", "cuda", tensor)
+            return conv_tensor.matmul(x, y)
         return product(x, y)
     if isinstance(x, np.ndarray):
         note("matmul", "portable", f"{x.dtype}, or too far apart to count in 32 bits")

@@ -8,7 +8,7 @@ import pytest
 
 from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cpu import matmul as cpu
-from minidl.kernels.cuda import gemm
+from minidl.kernels.cuda import conv_tensor, gemm
 from minidl.kernels.cuda import matmul as cuda
 from tests.kernels.cuda import on_host
 
@@ -75,6 +75,8 @@ def test_what_cuda_leaves_to_the_portable_kernel(monkeypatch):
 class OnGpu:
     """As much of a CuPy array as the choice looks at."""
 
+    device = SimpleNamespace(compute_capability="75")
+
     def __init__(self, dtype, *shape):
         self.dtype, self.itemsize = np.dtype(dtype), np.dtype(dtype).itemsize
         self.shape, self.ndim, self.strides = shape, len(shape), (self.itemsize,) * len(shape)
@@ -85,11 +87,13 @@ class OnGpu:
 
 @pytest.mark.parametrize("captured, x, expected", [
     (False, OnGpu("f4", 2, 3), "cuBLAS"), (True, OnGpu("f4", 2, 3), "ours"), (False, OnGpu("f2", 2, 3), "cuBLAS"),
-    (False, OnGpu("f2", 5, 2, 3), "ours"), (False, OnGpu("f4", 5, 2, 3), "cuBLAS"), (True, OnGpu("i4", 2, 3), "cuBLAS")])
+    (False, OnGpu("f2", 5, 2, 3), "tensor cores"), (True, OnGpu("f2", 2, 3), "tensor cores"),
+    (False, OnGpu("f4", 5, 2, 3), "cuBLAS"), (True, OnGpu("i4", 2, 3), "cuBLAS")])
 def test_who_multiplies_on_a_gpu(captured, x, expected, monkeypatch):
     stream = SimpleNamespace(is_capturing=lambda: captured)
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(get_current_stream=lambda: stream)))
     monkeypatch.setattr(cuda, "product", lambda x, y: "ours")
+    monkeypatch.setattr(conv_tensor, "matmul", lambda x, y: "tensor cores")
     assert cuda.matmul(x, x) == expected
 
 
