@@ -7,14 +7,13 @@ entry carries a checksum: anything that does not fit is compiled anew.
 
 import functools
 import hashlib
-import os
-import stat
-import tempfile
 from pathlib import Path
 
 import numba
 import numpy as np
 from numba.core import caching
+
+from minidl.kernels.cache import private_folder
 
 # Reordering and fused multiply-adds, but none of the flags that let the compiler assume away NaN or infinity.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -49,34 +48,8 @@ def ready(*arrays):
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """The folder of compiled kernels: under ``MINIDL_CACHE``, or the user's cache directory, or a fresh temporary one if
-    neither can be written; None if nothing can. Its name holds a hash of all kernel sources and of the versions.
-    """
-    root = os.environ.get("MINIDL_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    name = f"kernels-{_source_hash()}"
-    for parent in (Path(root) / "minidl", Path(tempfile.gettempdir()) / f"minidl-{_user()}"):
-        try:
-            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = parent / name
-            folder.mkdir(mode=0o700, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError:
-            continue
-        if _private(parent) and _private(folder):
-            return folder
-    return None
-
-
-def _user() -> int:
-    return os.getuid() if hasattr(os, "getuid") else 0
-
-
-def _private(folder: Path) -> bool:
-    """Only its owner, who is this user, may write into the folder: what lies there is unpickled."""
-    if os.name == "nt":
-        return True
-    info = os.lstat(folder)
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == _user() and not info.st_mode & 0o022
+    """The folder of compiled kernels; its name holds a hash of all kernel sources and of the versions. None if there is none."""
+    return private_folder(f"kernels-{_source_hash()}")
 
 
 def _source_hash() -> str:
