@@ -49,7 +49,7 @@ from minidl.random import Generator, get_rng_state, initial_seed, manual_seed, s
 from minidl.tensor import Tensor, from_numpy, tensor
 from minidl.threads import get_num_threads, set_num_threads
 
-from minidl import amp, data, nn, optim  # isort: skip
+from minidl import amp, cuda, data, nn, optim  # isort: skip
 from minidl.amp import autocast, get_autocast_dtype, is_autocast_enabled  # isort: skip
 from minidl.io import load, save  # isort: skip
 

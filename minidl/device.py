@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.errors import DeviceError, require
+from minidl.errors import DeviceError
 
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # of CUDA's errors
 
@@ -44,7 +44,7 @@ class Device(NamedTuple):
         if kind != "cuda" or (index and not index.isdigit()):
             raise DeviceError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
         count = gpu_count()
-        number = int(index) if index else require("cupy", extra="cuda12").cuda.runtime.getDevice()
+        number = int(index) if index else _cupy().cuda.runtime.getDevice()
         if number >= count:
             raise DeviceError(f"there is no GPU {number}: this machine has {count}, counted from cuda:0")
         return Device("cuda", number)
@@ -53,13 +53,19 @@ class Device(NamedTuple):
         """The array that this function of NumPy's, such as "zeros", makes, in memory of this device."""
         if self.type == "cpu":
             return getattr(np, function)(*args, **kwargs)
-        cupy = require("cupy", extra="cuda12")
+        cupy = _cupy()
         with cupy.cuda.Device(self.index):
             return getattr(cupy, function)(*args, **kwargs)
 
     def array(self, data, dtype=None):
         """A copy of ``data`` on this device."""
         return self.make("array", data.get() if self.type == "cpu" and hasattr(data, "get") else data, dtype=dtype)
+
+
+def _cupy():
+    from minidl.cuda.load import load_cupy  # here, since that package is made of devices
+
+    return load_cupy()
 
 
 CPU = Device("cpu")
@@ -106,7 +112,7 @@ def gpu_count() -> int:
 
     Raises DeviceError that says what is missing and what to do, MissingDependencyError without CuPy.
     """
-    runtime = require("cupy", extra="cuda12").cuda.runtime
+    runtime = _cupy().cuda.runtime
     # Where one GPU can read another's memory, CuPy would go on after this warning, slowly and with results on another device.
     warnings.filterwarnings("error", message="The device where the array resides")
     try:
@@ -122,14 +128,18 @@ def _explained(error, runtime) -> str:
         return ("there is no NVIDIA driver: install one (https://www.nvidia.com/drivers), or start the container with access to "
                 "the GPU, as `docker run --gpus all` does")
     if error.status == _INSUFFICIENT_DRIVER:
-        return (f"the NVIDIA driver is too old: it knows CUDA {_version(driver)}, and CuPy is made for "
-                f"{_version(runtime.runtimeGetVersion())}: update the driver (https://www.nvidia.com/drivers)")
+        return (f"the NVIDIA driver is too old: it knows CUDA {cuda_version(driver)}, and CuPy is made for "
+                f"{cuda_version(runtime.runtimeGetVersion())}: update the driver (https://www.nvidia.com/drivers)")
     if error.status == _NO_DEVICE:
         return ("the NVIDIA driver finds none: `nvidia-smi -L` lists those it knows, and the environment variable "
                 "CUDA_VISIBLE_DEVICES may hide them")
     return str(error)
 
 
-def _version(number: int) -> str:
-    """12080 as 12.8."""
+def cuda_version(number: int) -> str:
+    """CUDA's numbers as one writes them.
+
+    >>> cuda_version(12080)
+    '12.8'
+    """
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -22,6 +22,10 @@ class DeviceError(MinidlError, RuntimeError):
     """Tensors on different devices, or a device that is not there."""
 
 
+class OutOfMemoryError(MinidlError, MemoryError):
+    """A GPU has not as much memory left as was asked for."""
+
+
 class GraphError(MinidlError, RuntimeError):
     """Backward through what was freed, overwritten, never recorded, or gives a wrong gradient."""
 

@@ -10,3 +10,4 @@ from minidl.data.idx import read_idx
 from minidl.data.imagenet import ImageNet, Imagenette
 from minidl.data.loader import DataLoader
 from minidl.data.mnist import MNIST, FashionMNIST
+from minidl.data.prefetch import prefetch

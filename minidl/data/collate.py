@@ -7,6 +7,7 @@ import numpy as np
 
 from minidl.errors import DataError, DtypeError, ShapeError
 from minidl.kernels import namespace
+from minidl.nested import mapped
 from minidl.random import derive, seeded
 from minidl.tensor import Tensor
 
@@ -91,10 +92,4 @@ def _reading(dataset, which: int | np.ndarray):
 
 def tensors(batch):
     """Arrays as tensors, inside tuples, lists and dicts."""
-    if isinstance(batch, np.ndarray):
-        return Tensor(batch)
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(map(tensors, batch))
-    if isinstance(batch, dict):
-        return {key: tensors(value) for key, value in batch.items()}
-    return batch
+    return mapped(Tensor, batch, np.ndarray)

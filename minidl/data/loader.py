@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from minidl.cuda import is_available
 from minidl.data.collate import fetch
 from minidl.errors import UsageError
+from minidl.nested import mapped
 from minidl.random import Generator, default_generator, derive
+from minidl.tensor import Tensor
 
 
 class DataLoader:
@@ -24,6 +27,8 @@ class DataLoader:
             augmentation depend on the seed, the epoch and the index of a sample alone, and so does whatever a data set draws
             from minidl's default generator.
         collate_fn: makes a batch from a list of samples, in place of ``default_collate``; what it returns comes out as it is.
+        pin_memory: put batches into pinned memory, from which ``to("cuda", non_blocking=True)`` copies without waiting. Where
+            there is no GPU it does nothing. (CuPy copies what is not pinned through pinned memory, which takes as long.)
         generator: draws the seed if there is none; by default minidl's own, so ``minidl.manual_seed`` is enough.
         prefetch_factor: batches under way in each worker.
         on_error: "raise", or "skip" to leave out samples that raise DataError, such as pictures that are damaged; ``skipped``
@@ -49,8 +54,8 @@ class DataLoader:
 
     def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, sampler: Iterable | None = None,
                  batch_sampler: Iterable | None = None, num_workers: int = 0, collate_fn: Callable | None = None,
-                 drop_last: bool = False, generator: Generator | None = None, *, seed: int | None = None,
-                 prefetch_factor: int = 2, persistent_workers: bool = False, on_error: str = "raise"):
+                 pin_memory: bool = False, drop_last: bool = False, generator: Generator | None = None, *,
+                 seed: int | None = None, prefetch_factor: int = 2, persistent_workers: bool = False, on_error: str = "raise"):
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise UsageError("batch_sampler takes the place of batch_size, shuffle, sampler and drop_last")
         if sampler is not None and shuffle:
@@ -65,6 +70,7 @@ class DataLoader:
         self.num_workers = _at_least(0, "num_workers", num_workers)
         self.prefetch_factor = _at_least(1, "prefetch_factor", prefetch_factor)
         self.collate_fn, self.drop_last, self.persistent_workers = collate_fn, drop_last, persistent_workers
+        self.pin_memory = pin_memory
         self.seed = int((generator or default_generator).integers(2**63 - 1)) if seed is None else seed
         self.set_epoch(0)
         self._idle = None  # persistent workers between two epochs
@@ -107,12 +113,13 @@ class DataLoader:
     def _batches(self, now: list[int]) -> Iterator:
         """The batches of one epoch from a position on; ``now`` is (epoch, position) and moves on with each batch."""
         epoch, start = now
+        pinned = self.pin_memory and is_available()
         indices = itertools.islice(self._indices(epoch), start, None)
         for batch, skipped in self._here(indices, epoch) if self.num_workers == 0 else self._in_workers(indices, epoch):
             now[1] += 1
             self.skipped.update(skipped)
             if batch is not None:
-                yield batch
+                yield mapped(Tensor.pin_memory, batch, Tensor) if pinned else batch
         if self._pass is now:
             self._pass = None
 

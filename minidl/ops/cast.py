@@ -4,6 +4,7 @@ from numbers import Number
 
 import numpy as np
 
+from minidl.cuda import pinned
 from minidl.device import CPU, Device
 from minidl.dtypes import (
     FLOATING,
@@ -17,7 +18,7 @@ from minidl.dtypes import (
     is_floating,
     result_type,
 )
-from minidl.errors import DtypeError
+from minidl.errors import DeviceError, DtypeError
 from minidl.kernels import namespace
 from minidl.op import Op
 from minidl.tensor import Tensor, astensor, method, wrap
@@ -40,12 +41,13 @@ class Cast(Op):
 class Move(Op):
     """y = x on another device. The gradient is moved back."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, device, non_blocking=False):
+        self.device, self.non_blocking = device, non_blocking
 
     def forward(self, x):
         self.from_device = Device.of(x)
-        return self.device.array(x)
+        directly = self.non_blocking and self.device.type == "cuda" and pinned.is_pinned(x)
+        return pinned.send(x, self.device) if directly else self.device.array(x)
 
     def backward(self, gy):
         return Move(self.from_device)(gy)
@@ -57,10 +59,11 @@ def cast(x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 @method()
-def to(self, *args, dtype=None, device=None, copy=False) -> Tensor:
+def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False) -> Tensor:
     """The tensor in another dtype or on another device: ``x.to("cuda")``, ``x.to(minidl.float64)``, ``x.to(other)``.
 
-    Returns the tensor itself if nothing changes, unless ``copy``.
+    Returns the tensor itself if nothing changes, unless ``copy``. With ``non_blocking``, a copy from pinned memory to a GPU may
+    happen after this returns: do not write to the tensor before ``minidl.cuda.synchronize()``.
 
     >>> import minidl
     >>> minidl.tensor([1, 2]).to(minidl.float64)
@@ -71,13 +74,13 @@ def to(self, *args, dtype=None, device=None, copy=False) -> Tensor:
             dtype, device = arg.dtype, arg.device
         elif isinstance(arg, Device) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
             device = arg
-        elif isinstance(arg, bool):  # PyTorch's non_blocking
-            continue
+        elif isinstance(arg, bool):
+            non_blocking = arg
         else:
             dtype = arg
     y = self if dtype is None else cast(self, as_dtype(dtype))
     if device is not None and (target := Device.parse(device)) != y.device:
-        y = Move(target)(y)
+        y = Move(target, non_blocking)(y)
     return y.clone() if copy and y is self else y
 
 
@@ -94,6 +97,23 @@ def cuda(self, device=0) -> Tensor:
     Raises DeviceError, or MissingDependencyError without CuPy.
     """
     return to(self, Device.parse(f"cuda:{device}" if isinstance(device, int) else device))
+
+
+@method()
+def pin_memory(self) -> Tensor:
+    """The tensor, of the CPU, in pinned memory, from which ``to("cuda", non_blocking=True)`` copies without waiting.
+
+    Raises DeviceError for one on a GPU or without a GPU, MissingDependencyError without CuPy.
+    """
+    if self.device.type != "cpu":
+        raise DeviceError(f"only memory of the CPU can be pinned, this tensor is on {self.device}")
+    return wrap(pinned.pin(self.array))
+
+
+@method()
+def is_pinned(self) -> bool:
+    """Whether the tensor lies in pinned memory."""
+    return pinned.is_pinned(self.array)
 
 
 @method("type_as")

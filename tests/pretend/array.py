@@ -20,7 +20,8 @@ ADDED = {"add": "int32 int64 uint32 uint64 float16 float32 float64", "subtract":
          "maximum": "int32 int64 uint32 uint64 float32 float64", "minimum": "int32 int64 uint32 uint64 float32 float64"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 PARAMETERS = api.read()
-used_bytes = [0] * DEVICES
+used_bytes, limits = [0] * DEVICES, [0] * DEVICES  # of memory, by device; 0 is no limit
+hooks: dict[str, object] = {}
 
 
 class Current(threading.local):
@@ -30,6 +31,37 @@ class Current(threading.local):
 
 
 current = Current()
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy raises it."""
+
+    def __init__(self, size, total, limit=0):
+        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit set to: {limit:,}).")
+
+
+def malloc(size):
+    """Count what an array takes, in the pieces of CuPy's memory pool."""
+    device, size = current.device, _rounded(size)
+    if limits[device] and used_bytes[device] + size > limits[device]:
+        raise OutOfMemoryError(size, used_bytes[device], limits[device])
+    used_bytes[device] += size
+    for hook in hooks.values():
+        hook.malloc_postprocess(device_id=device, size=size, mem_size=size, mem_ptr=1, pmem_id=1)
+
+
+def free(device, size):
+    """An array is gone."""
+    used_bytes[device] -= _rounded(size)
+    for hook in hooks.values():
+        hook.free_postprocess(device_id=device, mem_size=_rounded(size), mem_ptr=1, pmem_id=1)
+
+
+def _rounded(size):
+    return -(-size // ROUNDED) * ROUNDED
+
+
+allocator = [malloc]
 
 
 class MemoryPointer:
@@ -62,15 +94,14 @@ class ndarray:
 
     def __init__(self, host, base=None):
         self._host, self.base, self._device = host, base, current.device if base is None else base._device
-        if base is None:
-            used_bytes[self._device] += self._bytes()
+        self._size = 0
+        if base is None and host.nbytes:
+            allocator[0](host.nbytes)
+            self._size = host.nbytes
 
     def __del__(self):
-        if self.base is None:
-            used_bytes[self._device] -= self._bytes()
-
-    def _bytes(self):
-        return -(-self._host.nbytes // ROUNDED) * ROUNDED
+        if self._size:
+            free(self._device, self._size)
 
     data = property(MemoryPointer)
     flags = property(Flags)

@@ -6,7 +6,7 @@ import types
 import numpy as np
 
 from minidl.kernels.cuda import host, launch
-from tests.pretend.array import DEVICES, _host, current, ndarray, used_bytes
+from tests.pretend.array import DEVICES, OutOfMemoryError, _host, allocator, current, hooks, limits, ndarray, used_bytes
 
 
 class CUDARuntimeError(RuntimeError):
@@ -183,7 +183,45 @@ class MemoryPool:
     def n_free_blocks(self):
         return 0
 
+    def get_limit(self):
+        return limits[current.device]
 
+    def set_limit(self, size=None, fraction=None):
+        limits[current.device] = size or 0
+
+
+memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+
+
+def get_allocator():
+    return allocator[0]
+
+
+def set_allocator(found=None):
+    allocator[0] = found
+
+
+class MemoryHook:
+    """Is told of what the pool gives out and takes back."""
+
+    def __enter__(self):
+        hooks[self.name] = self
+        return self
+
+    def __exit__(self, *_):
+        del hooks[self.name]
+
+    def malloc_postprocess(self, **_):
+        pass
+
+    free_postprocess = malloc_postprocess
+
+
+class PinnedMemoryPointer(bytearray):
+    """Memory of the CPU that a GPU could read by itself."""
+
+
+alloc_pinned_memory = PinnedMemoryPointer
 _pool, _pinned_pool = MemoryPool(), types.SimpleNamespace(free_all_blocks=lambda: None, n_free_blocks=lambda: 0)
 
 
@@ -196,8 +234,9 @@ def get_default_pinned_memory_pool():
 
 
 def empty_pinned(shape, dtype=float, order="C"):
-    """``cupyx.empty_pinned``: a NumPy array that the GPU could read by itself."""
-    return np.empty(shape, dtype, order)
+    """``cupyx.empty_pinned``: a NumPy array in such memory."""
+    size = np.empty(shape, dtype).nbytes
+    return np.ndarray(shape, dtype, alloc_pinned_memory(size), order=order)
 
 
 class RawModule:
