@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl.device import Device
 from minidl.dtypes import BFLOAT16
 from minidl.errors import CheckpointError
 from minidl.io import safetensors, torch_file
 from minidl.io.atomic import atomic_write
+from minidl.nested import mapped
 from minidl.tensor import Tensor
 
 KEY = "minidl"
@@ -42,26 +44,34 @@ def save(obj, path) -> None:
         safetensors.write(file, packer.arrays, metadata)
 
 
-def load(path):
+def load(path, map_location=None):
     """What ``save`` stored, the dict of tensors in any other safetensors file, or what ``torch.save`` stored (``.pth``, ``.pt``).
 
-    The format is told from the file's first bytes. Neither PyTorch nor Python's unpickler takes part: see ``minidl.io.pickles``.
+    Tensors come to the CPU, wherever they were when they were saved, or to the device ``map_location``. The format is told from
+    the file's first bytes. Neither PyTorch nor Python's unpickler takes part: see ``minidl.io.pickles``.
+
     Raises CheckpointError, naming the file and what is wrong, for a file that is missing, truncated, damaged or hostile.
     """
+    device = None if map_location is None else Device.parse(map_location)
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-        if start in TORCH:
-            return torch_file.read(path)
-        arrays, metadata = safetensors.read(path)
-        if KEY not in metadata:
-            return {name: Tensor(array) for name, array in arrays.items()}
-        return _unpack(safetensors.parse_json(metadata[KEY]), arrays, 0)
+        found = _read(path)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return found if device is None else mapped(lambda x: x.to(device), found, Tensor)
+
+
+def _read(path: Path):
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start in TORCH:
+        return torch_file.read(path)
+    arrays, metadata = safetensors.read(path)
+    if KEY not in metadata:
+        return {name: Tensor(array) for name, array in arrays.items()}
+    return _unpack(safetensors.parse_json(metadata[KEY]), arrays, 0)
 
 
 def _plain(key, value) -> bool:

@@ -263,7 +263,8 @@ class Module:
                 parameter.grad = None if set_to_none else zeros_like(parameter.grad)
 
     def to(self, *args, dtype=None, device=None) -> "Module":
-        """Move or cast all parameters and buffers, as ``Tensor.to``; a dtype applies to floating-point ones only.
+        """Move or cast all parameters and buffers, as ``Tensor.to``; a dtype applies to floating-point ones only. An optimizer of
+        the parameters stays theirs, and its state follows them to another device.
 
         Raises DtypeError for a dtype that is not floating point.
         """

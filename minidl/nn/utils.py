@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from minidl import random
+from minidl.device import Device, get_default_device
 from minidl.errors import GraphError, ShapeError
 from minidl.ops.join import cat, stack
 from minidl.tape import no_grad
@@ -83,6 +84,17 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     with no_grad():
         for p, part in zip(parameters, vec.split([p.numel() for p in parameters]), strict=True):
             p.copy_(part.reshape(p.shape))
+
+
+def device_of(model) -> Device:
+    """Where a module is: the device of its first parameter; the default device for one without any.
+
+    >>> from minidl import nn
+    >>> device_of(nn.ReLU())
+    Device(type='cpu', index=None)
+    """
+    first = next(model.parameters(), None)
+    return get_default_device() if first is None else first.device
 
 
 @contextlib.contextmanager

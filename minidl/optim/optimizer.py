@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from minidl.device import Device
 from minidl.dtypes import float32
 from minidl.errors import CheckpointError, ShapeError, UsageError
 from minidl.kernels import namespace
@@ -83,12 +84,20 @@ class Optimizer:
                     if g.shape != p.shape or g.dtype != p.dtype:
                         raise ShapeError(f"a parameter of shape {p.shape} and dtype {p.dtype} has a gradient of shape "
                                          f"{g.shape} and dtype {g.dtype}: they must be the same")
-                    state = self.state[parameter]
-                    if not state:
-                        state.update(self.initial_state(p, group))
+                    state = self._state_of(parameter, group)
                     self.update(p, g, group, state)
                     written(p)
         return loss
+
+    def _state_of(self, parameter: Tensor, group: dict) -> dict:
+        """The state of a parameter, which is made before its first step and follows it to another device."""
+        state = self.state[parameter]
+        if not state:
+            state.update(self.initial_state(parameter.array, group))
+        kept = next((value for value in state.values() if hasattr(value, "ndim")), parameter.array)
+        if Device.of(kept) != parameter.device:
+            state.update(self._restored(state, parameter, group))
+        return state
 
     def check(self, group: dict) -> None:
         """Raise UsageError if an option of the group is out of range."""

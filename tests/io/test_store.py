@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import minidl
 from minidl import nn
-from minidl.errors import CheckpointError
+from minidl.errors import CheckpointError, DeviceError
 from minidl.io import safetensors
 from minidl.tensor import Tensor
 
@@ -110,7 +110,7 @@ def test_a_state_dict_is_an_ordinary_file(tmp_path):
     state = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).state_dict()
     minidl.save(state, tmp_path / "ours")
     theirs = reference.load_file(tmp_path / "ours")
-    assert theirs.keys() == state.keys() and all(np.array_equal(theirs[key], state[key].array) for key in state)
+    assert theirs.keys() == state.keys() and all(np.array_equal(theirs[key], state[key].numpy()) for key in state)
     reference.save_file(theirs, tmp_path / "theirs", metadata={"format": "np"})
     back = minidl.load(tmp_path / "theirs")
     assert back.keys() == state.keys() and all(equal(back[key], state[key].detach()) for key in state)
@@ -137,3 +137,12 @@ def test_layout(tmp_path):
     header = json.loads(content[8 : 8 + size])
     assert size % 8 == 0 and header["d"]["data_offsets"] == [0, 16] and header["b"]["data_offsets"] == [16, 19]
     assert list(minidl.load(tmp_path / "x")) == ["d", "b"]
+
+
+def test_map_location(tmp_path):
+    """A device that is not there is told before the file is read."""
+    minidl.save({"a": [minidl.ones(2), np.ones(2), 3]}, tmp_path / "x")
+    tensor, array, number = minidl.load(tmp_path / "x", map_location="cpu")["a"]
+    assert tensor.device.type == "cpu" and tensor.tolist() == [1, 1] and type(array) is np.ndarray and number == 3
+    with pytest.raises(DeviceError, match="unknown device 'disk'"):
+        minidl.load(tmp_path / "not there", map_location="disk")
