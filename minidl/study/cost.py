@@ -3,8 +3,6 @@
 import functools
 from math import prod
 
-import numpy as np
-
 from minidl.op import FusedOp, Op
 from minidl.ops.conv import Conv2d, Conv2dInputGrad
 from minidl.ops.matmul import Linear, MatMul
@@ -52,6 +50,6 @@ def kept_bytes(op: Op, known: set[int]) -> int:
 
 def owner(array):
     """The array that holds the memory of a view."""
-    while isinstance(array.base, np.ndarray):
+    while isinstance(array.base, type(array)):
         array = array.base
     return array

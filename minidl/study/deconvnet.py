@@ -13,7 +13,7 @@ import numpy as np
 from minidl import nn
 from minidl.autograd import grad
 from minidl.errors import ShapeError, UsageError
-from minidl.nn.utils import preserved
+from minidl.nn.utils import device_of, preserved
 from minidl.study.occlusion import visible
 from minidl.study.pictures import figure_of
 from minidl.tape import enable_grad, no_grad
@@ -41,7 +41,7 @@ def _forward(layers: Sequence[nn.Module], images: np.ndarray, depth: int, channe
     """The images, and what each of the first ``depth`` layers made of them."""
     if not 1 <= depth <= len(layers):
         raise UsageError(f"there are {len(layers)} layers, numbered from 1, got {depth}")
-    found = [tensor(images)]
+    found = [tensor(images, device=device_of(nn.Sequential(*layers)))]
     with no_grad():
         for layer in layers[:depth]:
             found.append(layer(found[-1]))
@@ -66,7 +66,7 @@ def project(layers: Sequence[nn.Module], image: np.ndarray, depth: int, channel:
     signal = np.zeros_like(maps)
     place = np.unravel_index(maps[0, channel].argmax(), maps.shape[2:])
     signal[(0, channel, *place)] = maps[(0, channel, *place)]
-    back = tensor(signal)
+    back = tensor(signal, device=inputs[-1].device)
     for layer, x in zip(layers[:depth][::-1], inputs[-2::-1], strict=True):
         if isinstance(layer, nn.ReLU):
             back = back.relu()

@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.dtypes import is_floating
+from minidl.dtypes import float64, is_floating
+from minidl.kernels import namespace
 from minidl.op import Op
 from minidl.ops.activation import LeakyRelu, Relu
 from minidl.ops.conv import Conv2d, Conv2dInputGrad
+from minidl.ops.create import zeros
 from minidl.ops.cross_entropy import CrossEntropy
 from minidl.ops.dropout import Mask
 from minidl.ops.matmul import Linear, MatMul
@@ -76,7 +78,7 @@ def explain_output(op: Op, inputs, outputs, output: int, index) -> Explanation:
     """The terms of ``outputs[output][index]``."""
     y = outputs[output]
     index = _checked(index, y.shape, f"output {output} of {op.name}")
-    terms = _terms(op, [np.asarray(x, np.float64) if is_floating(x.dtype) else x for x in inputs], outputs, index)
+    terms = _terms(op, [x.astype(np.float64) if is_floating(x.dtype) else x for x in inputs], outputs, index)
     return Explanation(f"y{_at(index)}", float(y[index]), terms)
 
 
@@ -109,7 +111,7 @@ def _column(op, inputs, input, index) -> list:
     """d y / d x[index] for all elements of every output; None for an output of integers."""
     leaves, outputs = _again(op, inputs)
     with enable_grad():
-        seeds = [Tensor(np.zeros(y.shape)).requires_grad_() if y.tracked else None for y in outputs]
+        seeds = [zeros(y.shape, dtype=float64, device=y.device, requires_grad=True) if y.tracked else None for y in outputs]
         pairs = [(y, seed) for y, seed in zip(outputs, seeds, strict=True) if seed is not None]
         (gx,) = gradients([y for y, _ in pairs], [leaves[input]], [seed for _, seed in pairs], create_graph=True)
         found = iter(gradients([gx[index]], [seed for _, seed in pairs]))
@@ -119,13 +121,13 @@ def _column(op, inputs, input, index) -> list:
 def _row(op, inputs, index) -> np.ndarray:
     """d y[index] / d x for all elements of the first input."""
     leaves, (y, *_) = _again(op, inputs)
-    seed = np.zeros(y.shape)
-    seed[index] = 1
-    return gradients([y], [leaves[0]], [Tensor(seed)])[0].array
+    seed = zeros(y.shape, dtype=float64, device=y.device)
+    seed.array[index] = 1
+    return gradients([y], [leaves[0]], [seed])[0].array
 
 
 def _nonzero(slopes) -> list[tuple[int, ...]]:
-    return [tuple(map(int, at)) for at in np.argwhere(slopes != 0)]
+    return [tuple(at) for at in namespace(slopes).argwhere(slopes != 0).tolist()]
 
 
 # The terms of an output element, for each kind of op
@@ -135,7 +137,7 @@ def _nonzero(slopes) -> list[tuple[int, ...]]:
 def _terms(op, inputs, outputs, index) -> list[Term]:
     """Elementwise functions of one input; other ops have no explanation."""
     if len(inputs) == 1 and inputs[0].shape == outputs[0].shape and not isinstance(op, (AvgPool2d, MaxPool2d)):
-        return [_whole(f"{op.name.lower()}(x{_at(index)} = {inputs[0][index]:.6g})", outputs[0][index])]
+        return [_whole(f"{op.name.lower()}(x{_at(index)} = {float(inputs[0][index]):.6g})", outputs[0][index])]
     raise TypeError(f"{op.name} has no explanation: there is one for convolution, linear maps, pooling, activations, "
                     "normalisation, cross-entropy and dropout")
 
@@ -213,7 +215,7 @@ def _(op: MaxPool2d, inputs, outputs, index):
     terms = []
     for h, v in product(*(range(int(w.starts[at]), int(w.stops[at]), w.step) for w, at in ((op.rows, i), (op.columns, j)))):
         won = h * x.shape[3] + v == winner
-        text = f"x[{n},{c},{h},{v}] {'won' if won else f'= {x[n, c, h, v]:.6g} lost'}"
+        text = f"x[{n},{c},{h},{v}] {'won' if won else f'= {float(x[n, c, h, v]):.6g} lost'}"
         terms.append(_whole(text, x[n, c, h, v] if won else 0.0))
     return terms
 
@@ -227,14 +229,14 @@ def _(op: AvgPool2d, inputs, outputs, index):
 @_terms.register(Relu)
 @_terms.register(LeakyRelu)
 def _(op, inputs, outputs, index):
-    x = inputs[0][index]
+    x = float(inputs[0][index])
     slope = 1.0 if x > 0 else getattr(op, "slope", 0.0)
-    return [_times(f"x{_at(index)} * slope", x, slope)] if not np.isnan(x) else [_whole(f"x{_at(index)}", x)]
+    return [_times(f"x{_at(index)} * slope", x, slope)] if not math.isnan(x) else [_whole(f"x{_at(index)}", x)]
 
 
 @_terms.register
 def _(op: Mask, inputs, outputs, index):
-    kept = bool(np.broadcast_to(np.asarray(op.mask, bool), outputs[0].shape)[index])
+    kept = bool(namespace(op.mask).broadcast_to(op.mask, outputs[0].shape)[index])
     return [_times(f"x{_at(index)} * {'scale' if kept else 'dropped'}", inputs[0][index], op.scale if kept else 0.0)]
 
 
@@ -245,8 +247,7 @@ def _(op: BatchNorm, inputs, outputs, index):
     if isinstance(op, FixedBatchNorm):
         mean, var = float(inputs[1][c]), float(inputs[2][c])
     else:
-        values = np.moveaxis(x, 1, 0)[c]
-        mean, var = values.mean(), values.var()
+        mean, var = x[:, c].mean(), x[:, c].var()
     return _normalised(x[index], mean, var, op.eps, weight[c], bias[c], index)
 
 
@@ -277,7 +278,7 @@ def _(op: CrossEntropy, inputs, outputs, index):
     """One term for each row: its loss, times its share in the mean."""
     again = copy.copy(op)
     again.reduction = "none"
-    losses = np.asarray(again.forward(inputs[0]))
+    losses = again.forward(inputs[0])
     if op.reduction == "none":
         return [_whole(f"loss of row {_at(index)}", losses[index])]
     share = 1 / op.divisor if op.reduction == "mean" else 1.0

@@ -6,7 +6,7 @@ Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks
 import numpy as np
 
 from minidl.errors import ShapeError
-from minidl.nn.utils import preserved
+from minidl.nn.utils import device_of, preserved
 from minidl.ops.softmax import softmax
 from minidl.study.pictures import figure_of
 from minidl.tape import no_grad
@@ -30,6 +30,7 @@ def occlusion_map(model, image: np.ndarray, label: int, size: int, stride: int, 
         raise ShapeError(f"a square of {size}, moved by {stride}, does not fit into an image of {height} x {width}")
     tops, lefts = range(0, height - size + 1, stride), range(0, width - size + 1, stride)
     places, found = [(top, left) for top in tops for left in lefts], []
+    device = device_of(model)
     with preserved(model), no_grad():
         model.eval()
         for start in range(0, len(places), batch_size):
@@ -37,7 +38,7 @@ def occlusion_map(model, image: np.ndarray, label: int, size: int, stride: int, 
             covered = np.repeat(image[None], len(chosen), 0)
             for one, (top, left) in zip(covered, chosen, strict=True):
                 one[:, top : top + size, left : left + size] = value
-            found.append(softmax(model(tensor(covered)), 1).numpy()[:, label])
+            found.append(softmax(model(tensor(covered, device=device)), 1).numpy()[:, label])
     return np.concatenate(found).reshape(len(tops), len(lefts))
 
 

@@ -6,6 +6,7 @@ Numbers are coloured by sign: red above 0, blue below, white at 0; one scale hol
 import numpy as np
 
 from minidl.errors import GraphError, ShapeError, require
+from minidl.tensor import Tensor
 
 MOST_PLANES = 64
 COLUMNS_IN_A_ROW = 8
@@ -53,7 +54,7 @@ def columns(op, image: int = 0):
     """
     if op.columns is None:
         raise GraphError(f"{op.name} has no im2col matrix: record a convolution inside minidl.use_backend('portable')")
-    matrix = op.columns[image]
+    matrix = Tensor(op.columns[image]).numpy()
     figure = figure_of(9, min(6.0, max(2.2, 9 * matrix.shape[0] / matrix.shape[1] + 1.0)))
     axes = figure.add_subplot()
     axes.imshow(matrix, aspect="auto", **_signed(float(np.abs(matrix).max())))
@@ -95,4 +96,4 @@ def _signed(limit: float) -> dict:
 def _images_of(op, array, image) -> np.ndarray:
     if array.ndim != 4:
         raise ShapeError(f"{op.name} made an array of shape {array.shape}: only images (N, C, H, W) can be drawn")
-    return array[image]
+    return Tensor(array[image]).numpy()

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from minidl import nn
 from minidl.kernels.shapes import pair
-from minidl.nn.utils import preserved
+from minidl.nn.utils import device_of, preserved
 from minidl.ops.create import zeros
 from minidl.study.record import record
 from minidl.tape import enable_grad
@@ -34,7 +34,7 @@ def summarize(model: nn.Module, input_shape: tuple[int, ...]) -> list[Row]:
     >>> sum(r.parameters for r in rows), sum(r.multiply_adds for r in rows)
     (61706, 416520)
     """
-    image = zeros(*input_shape, requires_grad=True)
+    image = zeros(*input_shape, requires_grad=True, device=device_of(model))
     with preserved(model), enable_grad(), record(model) as seen:
         model.train()(image)
     fields, rows = _receptive_fields(seen, image), []

@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from minidl.data.prefetch import prefetch
 from minidl.errors import DataError, UsageError
-from minidl.nn.utils import preserved
+from minidl.nn.utils import device_of, preserved
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.study.pictures import figure_of
 from minidl.tape import no_grad
@@ -27,11 +28,12 @@ class RateTest(NamedTuple):
 
 
 def lr_find(model, optimizer, loader: Iterable, loss: Callable = cross_entropy, *, low=1e-6, high=10.0, steps=100,
-            device="cpu") -> RateTest:
+            device=None) -> RateTest:
     """Train for ``steps`` batches with rates from ``low`` to ``high``, in equal factors, and put everything back bit for bit.
 
     Ends early when the loss blows up. The rate suggested is a tenth of that with the lowest smoothed loss: large, with room to
-    the rates where training diverges. Batches come from ``loader``, again from its start when it ends.
+    the rates where training diverges. Batches come from ``loader``, again from its start when it ends, and are sent to
+    ``device`` (default: where the model is).
 
     Raises UsageError unless 0 < low < high and steps >= 10, DataError if the loader gives no batch.
 
@@ -48,11 +50,12 @@ def lr_find(model, optimizer, loader: Iterable, loss: Callable = cross_entropy, 
     rates, losses, mean = [], [], 0.0
     with _restored(model, optimizer, loader):
         model.train()
-        for step, (images, labels) in zip(range(steps), _endless(loader), strict=False):
+        batches = prefetch(_endless(loader), device_of(model) if device is None else device)
+        for step, (images, labels) in zip(range(steps), batches, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = low * factor**step
             optimizer.zero_grad()
-            value = loss(model(images.to(device)), labels.to(device))
+            value = loss(model(images), labels)
             mean = SMOOTHING * mean + (1 - SMOOTHING) * value.item()
             smooth = mean / (1 - SMOOTHING ** (step + 1))
             if not math.isfinite(smooth) or (losses and smooth > BLOWN_UP * min(losses)):

@@ -12,19 +12,21 @@ import numpy as np
 from minidl import random
 from minidl.amp import GradScaler, autocast
 from minidl.data.dataset import Subset
+from minidl.data.prefetch import prefetch
 from minidl.device import Device
 from minidl.errors import CheckpointError, DataError, MinidlError, UsageError, require
-from minidl.nn.utils import preserved
+from minidl.nn.utils import device_of, preserved
 from minidl.ops.cross_entropy import cross_entropy
+from minidl.ops.join import cat
 from minidl.ops.softmax import softmax
 from minidl.optim.lr_scheduler import ReduceLROnPlateau
 from minidl.study import pictures
 from minidl.tape import no_grad
-from minidl.tensor import tensor
 from minidl.train import plots
 from minidl.train.events import EventWriter
 from minidl.train.progress import progress_for
 from minidl.train.run import RunFolder, check_alike, check_history
+from minidl.train.sums import Sums
 
 MOST_CLASSES = 100  # in a confusion matrix that can be drawn
 AMP = {"off": None, "bf16": "bfloat16", "fp16": "float16"}
@@ -38,12 +40,12 @@ class DivergedError(MinidlError, ArithmeticError):
 class Trainer:
     """Trains a classifier and leaves a run folder.
 
-    ``train`` and ``test`` are loaders of (images, labels), ``schedule`` is stepped with the optimizer, ``before_epoch(epoch)``
-    is called before each epoch, counted from 0. The optimizer steps after every ``accumulate`` batches, along the gradient of
-    their mean loss, as if they were one. ``classes`` are names for the pictures. ``amp`` "bf16" or "fp16" computes in mixed
-    precision (see ``minidl.amp``), the latter with a scaled loss. Everything that a continued run needs is in the checkpoint,
-    which is written before the first epoch and after each: weights, state of optimizer, schedule, scaler and loader, the random
-    state, and the metrics so far.
+    ``train`` and ``test`` are loaders of (images, labels), which are sent to ``device`` (default: where the model is).
+    ``schedule`` is stepped with the optimizer, ``before_epoch(epoch)`` is called before each epoch, counted from 0. The optimizer
+    steps after every ``accumulate`` batches, along the gradient of their mean loss, as if they were one. ``classes`` are names
+    for the pictures. ``amp`` "bf16" or "fp16" computes in mixed precision (see ``minidl.amp``), the latter with a scaled loss.
+    Everything that a continued run needs is in the checkpoint, which is written before the first epoch and after each: weights,
+    state of optimizer, schedule, scaler and loader, the random state, and the metrics so far.
 
     Raises UsageError for another ``amp``, MissingDependencyError for "bf16" without the package ml_dtypes.
 
@@ -62,14 +64,15 @@ class Trainer:
 
     def __init__(self, model, optimizer, train, test, run: RunFolder, *, schedule=None, loss: Callable = cross_entropy,
                  before_epoch: Callable[[int], None] | None = None, accumulate: int = 1,
-                 classes: list[str] | None = None, device="cpu", amp: str = "off"):
+                 classes: list[str] | None = None, device=None, amp: str = "off"):
         if amp not in AMP:
             raise UsageError(f"amp must be one of {', '.join(AMP)}, got {amp!r}")
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
-        self.train, self.test, self.run, self.device = train, test, run, device
+        self.train, self.test, self.run = train, test, run
+        self.device = device_of(model) if device is None else device
         self.before_epoch, self.accumulate = before_epoch, accumulate
         self.classes = classes
-        kind = Device.parse(device).type
+        kind = Device.parse(self.device).type
         self.precision = autocast(kind, AMP[amp], enabled=amp != "off")
         self.scaler = GradScaler(kind, enabled=amp == "fp16")
         self.epoch, self.history = 0, []
@@ -126,32 +129,29 @@ class Trainer:
         self.model.train()
         progress.begin(self.epoch, len(self.train))
         by_epoch = isinstance(self.schedule, ReduceLROnPlateau)
-        total, correct, count, start = 0.0, 0, 0, time.perf_counter()
-        batches = _Timed(self.train)
+        sums, count, start = Sums(), 0, time.perf_counter()
+        batches = _Timed(prefetch(self.train, self.device))
         while group := list(islice(batches, self.accumulate)):
             share = 1 / sum(len(labels) for _, labels in group)
             self.optimizer.zero_grad()
             for images, labels in group:
                 output, loss = self._forward(images, labels)
-                logits = getattr(output, "logits", output)  # some models give more than their logits in training
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, after {count:,} images: lower the "
-                                        "learning rate, or look for the cause with minidl.autograd.detect_anomaly()")
+                sums.add(loss, output, labels)
+                if sums.due:
+                    self._check(sums.read(), count)
                 self.scaler.scale(loss if len(group) == 1 else loss * (len(labels) * share)).backward()
-                total += value * len(labels)
-                correct += int((logits.detach().cpu().array.argmax(1) == labels.array).sum())
                 count += len(labels)
-                progress.advance(total / count, correct / count, count / (time.perf_counter() - start))
+                progress.advance(*sums.means, count / (time.perf_counter() - start))
             self.scaler.step(self.optimizer)
             self.scaler.update()
             if self.schedule is not None and not by_epoch:
                 self.schedule.step()
         if not count:
             raise DataError("there is nothing to train on: the loader gave no batch")
+        self._check(sums.read(), count)
         seconds = time.perf_counter() - start
         tested = self._evaluate(self.test)
-        row = {"epoch": self.epoch + 1, "train_loss": total / count, "train_accuracy": correct / count,
+        row = {"epoch": self.epoch + 1, "train_loss": sums.means[0], "train_accuracy": sums.means[1],
                "test_loss": tested["loss"], "test_accuracy": tested["accuracy"], "test_top5_accuracy": tested["top5_accuracy"],
                "lr": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3),
                "images_per_second": round(count / seconds, 1), "waited_for_data": round(batches.seconds / seconds, 4)}
@@ -161,19 +161,24 @@ class Trainer:
 
     def _forward(self, images, labels) -> tuple:
         with self.precision:
-            output = self.model(images.to(self.device))
-            return output, self.loss(output, labels.to(self.device))
+            output = self.model(images)
+            return output, self.loss(output, labels)
 
     def _evaluate(self, loader) -> dict:
         with self.precision:
             return evaluate(self.model, loader, self.loss, self.device)
+
+    def _check(self, loss: float, count: int) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss became {loss} in epoch {self.epoch + 1}, after {count:,} images: lower the learning "
+                                "rate, or look for the cause with minidl.autograd.detect_anomaly()")
 
     def try_out(self) -> None:
         """A few batches forward and backward, after which everything is as it was, bit for bit. ``fit`` does it by itself."""
         handed_out = self.train.state_dict()
         with preserved(self.model):
             self.model.train()
-            for images, labels in islice(self.train, TRIED):
+            for images, labels in prefetch(islice(self.train, TRIED), self.device):
                 self._forward(images, labels)[1].backward()
             self._evaluate(islice(self.test, TRIED))
         self.optimizer.zero_grad()
@@ -203,8 +208,10 @@ class Trainer:
         self.run.picture("mistakes.png", plots.mistakes(Subset(self.test.dataset, kept), labels, probabilities, classes))
 
 
-def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cpu") -> dict:
+def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device=None) -> dict:
     """A classifier in evaluation mode: mean "loss", "accuracy", "top5_accuracy", "labels" (N,) and "probabilities" (N, classes).
+
+    Batches are sent to ``device`` (default: where the model is); what is returned is on the CPU.
 
     Raises DataError if the loader gives no batch.
 
@@ -214,17 +221,18 @@ def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device="cp
     >>> sorted(found), found["probabilities"].shape
     (['accuracy', 'labels', 'loss', 'probabilities', 'top5_accuracy'], (360, 10))
     """
-    total, all_labels, all_logits = 0.0, [], []
+    losses, all_labels, all_logits = [], [], []
     with preserved(model), no_grad():
         model.eval()
-        for images, labels in loader:
-            logits = model(images.to(device))
-            total += loss(logits, labels.to(device)).item() * len(labels)
-            all_labels.append(labels.array)
-            all_logits.append(logits.cpu().array)
+        for images, labels in prefetch(loader, device_of(model) if device is None else device):
+            logits = model(images)
+            losses.append((loss(logits, labels), len(labels)))
+            all_labels.append(labels)
+            all_logits.append(logits)
     if not all_labels:
         raise DataError("there is nothing to evaluate: the loader gave no batch")
-    labels, probabilities = np.concatenate(all_labels), softmax(tensor(np.concatenate(all_logits)), 1).numpy()
+    labels, probabilities = cat(all_labels).numpy(), softmax(cat(all_logits).cpu(), 1).array
+    total = sum(value.item() * count for value, count in losses)
     return {"loss": total / len(labels), "accuracy": float((probabilities.argmax(1) == labels).mean()),
             "top5_accuracy": top_k_accuracy(probabilities, labels, 5), "labels": labels, "probabilities": probabilities}
 

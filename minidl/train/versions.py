@@ -6,9 +6,11 @@ import platform
 import shlex
 import sys
 
+from minidl import cuda
+
 PACKAGES = ("numpy", "numba", "matplotlib", "pillow", "rich", "threadpoolctl")
 CUPY = ("cupy-cuda12x", "cupy-cuda13x", "cupy")  # one package under several names, at most one of which should be there
-DECIDE_BITS = ("minidl", "numpy", "numba", "machine", "threads", "blas")  # what the last bits of a training depend on
+DECIDE_BITS = ("minidl", "numpy", "numba", "machine", "threads", "blas", "gpu")  # what the last bits of a training depend on
 
 
 def versions() -> dict:
@@ -19,7 +21,15 @@ def versions() -> dict:
     return {"minidl": minidl.__version__, "python": platform.python_version(), "system": platform.platform(),
             "machine": platform.machine(), "cpus": os.cpu_count(), **{name: _version(name) for name in PACKAGES},
             "cupy": " ".join(f"{name} {_version(name)}" for name in CUPY if _version(name)) or None,
-            "threads": get_num_threads(), "blas": blas()}
+            "threads": get_num_threads(), "blas": blas(), "gpu": gpu()}
+
+
+def gpu() -> str | None:
+    """The current GPU and the CUDA that its driver knows; None in a process that has used none."""
+    if "cupy" not in sys.modules or not cuda.is_available():
+        return None
+    driver, runtime = cuda.versions()
+    return f"{cuda.get_device_name()}, driver for CUDA {driver}, CuPy for {runtime}"
 
 
 def blas() -> list[str] | None:

@@ -24,6 +24,7 @@ from minidl.data import transforms
 from minidl.errors import UsageError
 from minidl.kernels.shapes import ConvGeometry
 from minidl.models.classify.weights import with_weights
+from minidl.nn.utils import device_of
 from minidl.op import Op
 from minidl.ops.conv import Conv2dInputGrad, Conv2dWeightGrad
 from minidl.ops.index import Put
@@ -89,15 +90,16 @@ class PartialConv2d(nn.Module):
 
     def __init__(self, in_channels: int, inputs, kernel_size: int):
         super().__init__()
-        self.maps = tuple(np.array([(o, c) for o, row in enumerate(inputs) for c in row]).T)
+        pairs = np.array([(o, c) for o, row in enumerate(inputs) for c in row])
+        self.register_buffer("maps", minidl.tensor(pairs.T), persistent=False)  # which output and which input, for each kernel
         self.shape = (len(inputs), in_channels, kernel_size, kernel_size)
         fan_in = [len(row) * kernel_size**2 for row in inputs]
-        self.weight = _drawn((len(self.maps[0]), kernel_size, kernel_size), np.array(fan_in)[self.maps[0], None, None])
+        self.weight = _drawn((len(pairs), kernel_size, kernel_size), np.array(fan_in)[pairs[:, 0], None, None])
         self.bias = _drawn((len(inputs),), np.array(fan_in))
 
     def full_weight(self, weight):
         """(O, C, K, K), with 0 where no kernel is."""
-        return Put(self.shape, *self.maps)(weight)
+        return Put(self.shape, *self.maps.array)(weight)
 
     def forward(self, x):
         return nn.functional.conv2d(x, self.full_weight(self.weight), self.bias)
@@ -160,7 +162,7 @@ def discriminative_loss(scores, labels, j: float = 3.0):
     >>> round(discriminative_loss(minidl.tensor([[-1.0, -2.0]]), minidl.tensor([0])).item(), 4)
     0.4076
     """
-    rest = minidl.full((len(scores), 1), -j, dtype=scores.dtype)  # a class more, which is never the right one
+    rest = scores.new_full((len(scores), 1), -j)  # a class more, which is never the right one
     return nn.functional.cross_entropy(minidl.cat([scores, rest], 1), labels)
 
 
@@ -209,7 +211,7 @@ def curvatures(model: LeNet5Of1998, images, labels, j: float = 3.0) -> dict:
         found: dict = {}
         for layer, x in zip(reversed(model.layers), reversed(inputs), strict=True):
             of_parameters, h = _through(layer, x, h)
-            found.update((p, v.reshape(p.shape).numpy() / len(images)) for p, v in of_parameters.items())
+            found.update((p, v.reshape(p.shape).array / len(images)) for p, v in of_parameters.items())
     return found
 
 
@@ -219,7 +221,7 @@ def _of_loss(output: RBF, x, labels, j):
         dE/dx = 2 sum_i (1[i correct] - p_i) d_i,        d²E/dx² = 2 (1 - sum_i p_i) + 4 (sum_i p_i d_i² - (sum_i p_i d_i)²)
     """
     d = x.unsqueeze(1) - output.bitmaps
-    scores = minidl.cat([-(d * d).sum(2), minidl.full((len(x), 1), -j, dtype=x.dtype)], 1)
+    scores = minidl.cat([-(d * d).sum(2), x.new_full((len(x), 1), -j)], 1)
     p = scores.softmax(1)[:, :-1].unsqueeze(2)
     return 2 * (1 - p.sum(1)) + 4 * ((p * d * d).sum(1) - (p * d).sum(1) ** 2)
 
@@ -239,7 +241,7 @@ def _through(layer, x, h) -> tuple[dict, minidl.Tensor]:
     weight = layer.full_weight(layer.weight) if isinstance(layer, PartialConv2d) else layer.weight
     of_weight = Conv2dWeightGrad(weight.shape, ConvGeometry())(h, x**2)
     if isinstance(layer, PartialConv2d):
-        of_weight = of_weight[layer.maps]
+        of_weight = of_weight[tuple(layer.maps)]
     return {layer.weight: of_weight, layer.bias: h.sum((0, 2, 3))}, Conv2dInputGrad(x.shape, ConvGeometry())(h, weight**2)
 
 
@@ -285,7 +287,8 @@ def training(model: LeNet5Of1998, config: dict, data, batches: int) -> dict:
         optimizer.param_groups[0]["lr"] = global_rate(epoch)
         chosen = derive(config["seed"], epoch, 1).permutation(len(data))[:ESTIMATED_ON]
         images, labels = data.batch(chosen, config["seed"], epoch)
-        optimizer.estimate(curvatures(model, minidl.tensor(images), minidl.tensor(labels)))
+        device = device_of(model)
+        optimizer.estimate(curvatures(model, minidl.tensor(images, device=device), minidl.tensor(labels, device=device)))
 
     return {"optimizer": optimizer, "loss": discriminative_loss, "before_epoch": before_epoch}
 

@@ -13,10 +13,10 @@ import numpy as np
 
 import minidl
 from minidl import nn
-from minidl.data import DataLoader, Dataset, ImageArrays, Subset
+from minidl.data import DataLoader, Dataset, ImageArrays, Subset, prefetch
 from minidl.errors import DataError, UsageError
 from minidl.io import load, save
-from minidl.nn.utils import preserved
+from minidl.nn.utils import device_of, preserved
 
 
 def head(model: nn.Module) -> nn.Linear:
@@ -38,7 +38,7 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     for module in model.modules():
         for name, child in module.named_children():
             if child is old:
-                setattr(module, name, nn.Linear(old.in_features, num_classes))
+                setattr(module, name, nn.Linear(old.in_features, num_classes).to(old.weight.device))
     return model
 
 
@@ -118,6 +118,8 @@ def extract(model: nn.Module, dataset: Dataset, folder=None, batch_size: int = 3
             on_error: str = "raise") -> Features:
     """What reaches the head of a model for each sample, in evaluation mode: the data set, with features (N, D) in its batches.
 
+    They are computed where the model is, and kept on the CPU.
+
     Samples that cannot be read are left out with ``on_error="skip"``. Raises DataError for a data set without samples.
 
     ``folder``: where they are kept and read from the next time, under a name that depends on what the model makes of the first
@@ -141,7 +143,7 @@ def extract(model: nn.Module, dataset: Dataset, folder=None, batch_size: int = 3
         return Features(dataset, found["features"].numpy(), found["labels"].numpy())
     together = _computed(model, dataset, batch_size, workers, on_error)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save({"features": minidl.tensor(together.features), "labels": minidl.tensor(together.labels)}, path)
+    save({"features": minidl.from_numpy(together.features), "labels": minidl.from_numpy(together.labels)}, path)
     return together
 
 
@@ -153,7 +155,7 @@ def _computed(model: nn.Module, dataset: Dataset, batch_size: int, workers: int,
     try:
         with preserved(model), minidl.no_grad():
             model.eval()
-            for images, of_images in loader:
+            for images, of_images in prefetch(loader, device_of(model)):
                 model(images)
                 labels.append(of_images.numpy())
     finally:

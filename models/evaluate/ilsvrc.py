@@ -62,7 +62,7 @@ class OverScales(nn.Module):
         pixels, total = x.cpu().numpy(), 0
         for inputs in self.inputs:
             image = inputs(pixels)
-            scores = self.model(minidl.tensor(np.concatenate([image, image[..., ::-1]])).to(x.device))
+            scores = self.model(minidl.tensor(np.concatenate([image, image[..., ::-1]]), device=x.device))
             scores = scores.mean((2, 3)) if scores.ndim == 4 else scores
             total = total + minidl.softmax(scores, 1).mean(0, keepdim=True)
         return (total / len(self.inputs)).log()

@@ -1,4 +1,4 @@
-"""What accuracy costs: parameters, operations, memory and time of the classifiers, measured on this machine.
+"""What accuracy costs: parameters, operations, memory and time of the classifiers, measured on the default device.
 
 After Canziani, Paszke and Culurciello, "An analysis of deep neural network models for practical applications" (arXiv
 1605.07678). As there, an operation is an addition or a multiplication, two for each multiply-add. Accuracy is not measured: it
@@ -10,7 +10,7 @@ import time
 import tracemalloc
 
 import minidl
-from minidl import models
+from minidl import cuda, models
 from minidl.models.experiments.fit import COLOURS, axes_of
 from minidl.nn.utils import preserved
 from minidl.study import record, summarize
@@ -41,15 +41,32 @@ def measure(name: str, batches=(1, 4), rounds: int = ROUNDS) -> dict:
         for batch in batches:
             images, times = minidl.randn(batch, *shape), []
             for _ in range(rounds + 1):
-                start = time.perf_counter()
-                model(images)
-                times.append(time.perf_counter() - start)
+                times.append(_seconds(model, images))
             found["seconds"][batch] = statistics.median(times[1:]) / batch
-        tracemalloc.start()
-        model(images)
-        found["peak_bytes"] = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+        found["peak_bytes"] = _peak_bytes(model, images)
     return found
+
+
+def _seconds(model, images) -> float:
+    start = time.perf_counter()
+    model(images)
+    if images.device.type == "cuda":
+        cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _peak_bytes(model, images) -> int:
+    """How much more memory a forward pass has in use at its fullest than there is before and after it."""
+    if images.device.type == "cuda":
+        cuda.reset_peak_memory_stats()
+        before = cuda.memory_allocated()
+        model(images)
+        return cuda.max_memory_allocated() - before
+    tracemalloc.start()
+    model(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 def run(names=tuple(TOP1), batches=(1, 4), report=print) -> tuple[dict, object]:

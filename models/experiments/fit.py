@@ -6,18 +6,21 @@ import numpy as np
 
 import minidl
 from minidl import nn, optim
-from minidl.data import CIFAR10, DataLoader, ImageArrays
+from minidl.data import CIFAR10, DataLoader, ImageArrays, prefetch
 from minidl.errors import UsageError
 from minidl.models.classify.recipe import cosine
+from minidl.nn.utils import device_of
 from minidl.study.pictures import figure_of
 from minidl.train import evaluate
+from minidl.train.sums import Sums
 
 COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#718096")
 
 
 def fit(model: nn.Module, train, test, *, epochs: int, lr: float, batch_size: int = 64, weight_decay: float = 5e-4, seed: int = 0,
         parameters=None, watch: Callable | None = None, test_each: bool = True) -> list[dict]:
-    """Train with momentum 0.9 and a cosine; after each epoch the mean training loss and accuracies, "loss", "train", "test".
+    """Train with momentum 0.9 and a cosine, where the model is; after each epoch mean training loss and accuracies: "loss",
+    "train", "test".
 
     ``watch(model)`` is called after each backward pass, before the step. Without ``test_each``, only the last epoch is tested.
     The model is left trained, in evaluation mode.
@@ -27,8 +30,8 @@ def fit(model: nn.Module, train, test, *, epochs: int, lr: float, batch_size: in
     schedule, rows = cosine(optimizer, {"epochs": epochs}, len(loader)), []
     for epoch in range(epochs):
         model.train()
-        total, correct = 0.0, 0
-        for images, labels in loader:
+        sums = Sums()
+        for images, labels in prefetch(loader, device_of(model)):
             optimizer.zero_grad()
             logits = model(images)
             loss = nn.functional.cross_entropy(logits, labels)
@@ -37,9 +40,9 @@ def fit(model: nn.Module, train, test, *, epochs: int, lr: float, batch_size: in
                 watch(model)
             optimizer.step()
             schedule.step()
-            total += loss.item() * len(labels)
-            correct += int((logits.detach().numpy().argmax(1) == labels.numpy()).sum())
-        rows.append({"loss": total / len(train), "train": correct / len(train)})
+            sums.add(loss, logits, labels)
+        sums.read()
+        rows.append({"loss": sums.means[0], "train": sums.means[1]})
         if test_each or epoch == epochs - 1:
             rows[-1]["test"] = evaluate(model, tests)["accuracy"]
     model.eval()
