@@ -20,6 +20,7 @@ from minidl.cli import (
     train,
     transfer,
 )
+from minidl.device import get_default_device, set_default_device
 from minidl.errors import MinidlError
 
 COMMANDS = {"train": train, "transfer": transfer, "eval": evaluate, "predict": predict, "look": look, "summary": summary,
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     usage: minidl summary [-h] ...
     0
     """
+    device = get_default_device()
     try:
         options = _options(sys.argv[1:] if arguments is None else arguments)
         code = COMMANDS[options.command].run(options)
@@ -50,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     except KeyboardInterrupt:
         return _fail("stopped", 130)
+    finally:
+        set_default_device(device)  # a command may have chosen another
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

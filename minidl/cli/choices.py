@@ -5,6 +5,8 @@ import importlib
 from pathlib import Path
 from typing import NamedTuple
 
+from minidl import cuda
+from minidl.device import Device, set_default_device
 from minidl.errors import CheckpointError, UsageError
 
 CLASSIFY = "minidl.models.classify."
@@ -29,6 +31,7 @@ MODELS = {
     **{f"resnet{depth}": Choice("resnet", f"resnet{depth}") for depth in (18, 34, 50, 101, 152)},
     **{f"{kind}{depth}": Choice("cifar_resnet", f"{kind}{depth}", _SMALL) for kind in ("resnet", "plain") for depth in _DEPTHS},
 }
+DEVICE = "where to compute: cpu, cuda (the GPU) or cuda:N (default: cpu)"
 GREY = ("digits", "mnist", "fashion-mnist")
 COLOUR = ("cifar10", "cifar100", "imagenette", "imagenet")
 DATA = (*GREY, *COLOUR)
@@ -65,6 +68,22 @@ def build(name: str, num_classes: int | None = None, weights=None):
     constructor = getattr(architecture(name), MODELS[name].constructor)
     options = {} if weights is None else {"weights": weights}
     return constructor(**options) if num_classes is None else constructor(num_classes, **options)
+
+
+def device_option(parser) -> None:
+    """The option --device, which is the same for all commands that compute."""
+    parser.add_argument("--device", default="cpu", help=DEVICE)
+
+
+def use_device(name: str) -> None:
+    """Let models be made and run on the device of --device, until the command ends.
+
+    Raises DeviceError for one that is not there, MissingDependencyError without CuPy.
+    """
+    device = Device.parse(name)
+    if device.type == "cuda":
+        cuda.set_device(device)
+    set_default_device(device)
 
 
 def on_error(answer: str) -> str:

@@ -8,7 +8,18 @@ examples:
   minidl eval --model resnet18 --weights imagenet --data path/to/imagenet
 """
 
-from minidl.cli.choices import DATA, MODELS, build, data_set, evaluation_batch, on_error, one_of, trained
+from minidl.cli.choices import (
+    DATA,
+    MODELS,
+    build,
+    data_set,
+    device_option,
+    evaluation_batch,
+    on_error,
+    one_of,
+    trained,
+    use_device,
+)
 from minidl.cli.train import MOST_WORKERS
 from minidl.errors import UsageError
 
@@ -24,21 +35,20 @@ def arguments(parser) -> None:
     parser.add_argument("--scales", metavar="N,N,...", default="", help="for dense views, the shorter side (default: 256)")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode pictures (default: 0)")
     parser.add_argument("--bad-images", default="stop", help="stop, or skip pictures that are damaged (default: stop)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    device_option(parser)
 
 
 def run(options) -> None:
     from minidl.data import DataLoader
-    from minidl.device import Device
     from minidl.train import evaluate
 
     one_of(options.views, VIEWS, "kind of views")
     if not 0 <= options.workers <= MOST_WORKERS:
         raise UsageError(f"--workers must be from 0 to {MOST_WORKERS}, got {options.workers}")
-    device = Device.parse(options.device)
+    use_device(options.device)
     model, test, batch = _chosen(options)
     loader = DataLoader(test, batch, num_workers=options.workers, on_error=on_error(options.bad_images))
-    found = evaluate(model.to(device), loader, device=device)
+    found = evaluate(model, loader)
     for reason in loader.skipped.values():
         print(f"left out: {reason}")
     print(f"{len(found['labels']):,} images, loss {found['loss']:.4f}")

@@ -14,7 +14,7 @@ examples:
 
 import importlib
 
-from minidl.cli.choices import data_set, one_of, trained
+from minidl.cli.choices import data_set, device_option, one_of, trained, use_device
 from minidl.cli.results import save_results
 from minidl.errors import UsageError
 
@@ -30,9 +30,11 @@ def arguments(parser) -> None:
     parser.add_argument("--from", dest="source", metavar="RUN", help="for few-images: a run of a ResNet for CIFAR")
     parser.add_argument("--data", default="imagenette", help="for few-images: the new task (default: imagenette)")
     parser.add_argument("--out", metavar="DIR", default="experiments", help="where picture and numbers go (default: experiments)")
+    device_option(parser)
 
 
 def run(options) -> None:
+    use_device(options.device)
     known = EXPERIMENTS[one_of(options.name, EXPERIMENTS, "experiment")]
     given = {name: value for name in ("images", "epochs", "seeds") if (value := getattr(options, name)) is not None}
     for name, value in given.items():
@@ -42,7 +44,8 @@ def run(options) -> None:
             raise UsageError(f"--{name} must be at least {10 if name == 'images' else 1}, got {value}")
     module = importlib.import_module(f"minidl.models.experiments.{options.name.replace('-', '_')}")
     results, figure = module.run(*_sources(options), **given)
-    save_results(options.out, options.name, figure, results, experiment=options.name, options=given)
+    save_results(options.out, options.name, figure, results, experiment=options.name, options=given,
+                 device=options.device)
 
 
 def _sources(options) -> tuple:

@@ -16,8 +16,8 @@ def run(options) -> None:
     from minidl.blas import advice
     from minidl.data.download import list_datasets
     from minidl.data.places import cache_folder, find_folder
-    from minidl.device import Device
-    from minidl.errors import DataError, MinidlError
+    from minidl.errors import DataError
+    from minidl.kernels.cpu import compile
     from minidl.train.versions import versions
 
     found = versions()
@@ -28,12 +28,8 @@ def run(options) -> None:
         if hint := advice(library):
             _print("", hint)
     _print("threads", f"{found['threads']} for compiled kernels (MINIDL_NUM_THREADS)")
-    try:
-        _print("GPU", f"{Device.parse('cuda')}, {found['cupy']}")
-    except MinidlError as error:
-        _print("GPU", f"none: {error}")
-    if (found["cupy"] or "").count("cupy") > 1:
-        _print("conflict", f"{found['cupy']}: keep one, as in `pip uninstall cupy-cuda12x`")
+    _print("kernels", f"compiled ones are kept in {compile.cache_folder() or 'memory alone'} (MINIDL_CACHE)")
+    _print_gpus(found["cupy"])
     _print("data folder", f"{cache_folder()} (MINIDL_DATA)")
     for name in list_datasets():
         try:
@@ -43,6 +39,33 @@ def run(options) -> None:
     for name, extra in EXTRAS.items():
         if found[name] is None:
             _print("missing", f"{name}: pip install " + (f'"minidl[{extra}]"' if extra else name))
+
+
+def _print_gpus(cupy: str | None) -> None:
+    """The GPUs, CuPy, and what is wrong with them. ``cupy``: its packages that are installed, with their versions."""
+    from minidl import cuda
+    from minidl.cuda.load import kernel_cache
+    from minidl.cuda.memory import as_text
+    from minidl.device import gpu_count
+    from minidl.errors import MinidlError
+    from minidl.kernels.cache import is_private
+
+    if (cupy or "").count("cupy") > 1:
+        _print("conflict", f"{cupy}: keep one, as in `pip uninstall cupy-cuda12x`")
+    try:
+        for number in range(gpu_count()):
+            found = cuda.get_device_properties(number)
+            _print("GPU", f"cuda:{number}, {found.name}, compute capability {found.major}.{found.minor}, "
+                          f"{as_text(found.total_memory)}")
+    except MinidlError as error:
+        _print("GPU", f"none: {error}")
+        return
+    driver, made_for = cuda.versions()
+    _print("CuPy", f"{cupy}, made for CUDA {made_for}; the driver knows CUDA {driver}")
+    cache = kernel_cache()
+    _print("", f"compiled kernels are kept in {cache} (CUPY_CACHE_DIR)")
+    if cache.exists() and not is_private(cache):
+        _print("warning", f"others may write into {cache}, and what lies there is run: chmod go-w {cache}")
 
 
 def _print(name: str, value) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.cli.choices import MODELS, data_set, trained
+from minidl.cli.choices import MODELS, data_set, device_option, trained, use_device
 from minidl.cli.predict import prepare
 from minidl.cli.results import save_figure
 from minidl.errors import DataError, UsageError
@@ -26,9 +26,11 @@ def arguments(parser) -> None:
     parser.add_argument("--layer", type=int, help="whose maps, from 1 along the chain of layers (default: the last ReLU)")
     parser.add_argument("--maps", default="0,1,2,3", metavar="N,N,...", help="which maps of the layer, from 0 (default: 0,1,2,3)")
     parser.add_argument("--out", metavar="DIR", default=".", help="where the pictures go (default: here)")
+    device_option(parser)
 
 
 def run(options) -> None:
+    use_device(options.device)
     model, config = trained(options.path)
     if MODELS[config["model"]].input_shape[0] != 3:
         raise UsageError(f"look is for networks of colour pictures, {config['model']} reads grey ones; see `minidl.study.record`")

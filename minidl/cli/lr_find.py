@@ -7,7 +7,7 @@ examples:
 
 from pathlib import Path
 
-from minidl.cli.choices import DATA, MODELS
+from minidl.cli.choices import DATA, MODELS, device_option
 from minidl.cli.results import save_figure
 from minidl.cli.train import new_config, trainer_of
 from minidl.errors import UsageError
@@ -21,6 +21,7 @@ def arguments(parser) -> None:
     parser.add_argument("--steps", type=int, default=100, help="batches (default: 100)")
     parser.add_argument("--seed", type=int, help="decides initial weights and order (default: 0)")
     parser.add_argument("--out", metavar="PNG", default="lr-find.png", help="the picture (default: lr-find.png)")
+    device_option(parser)
 
 
 def run(options) -> None:
@@ -28,7 +29,7 @@ def run(options) -> None:
 
     if not Path(options.out).parent.is_dir():
         raise UsageError(f"--out: there is no folder {Path(options.out).parent}")
-    given = {name: value for name in ("data", "seed") if (value := getattr(options, name)) is not None}
+    given = {name: value for name in ("data", "seed", "device") if (value := getattr(options, name)) is not None}
     config = new_config(options.model, given)
     if "lr" not in config:
         raise UsageError(f"{options.model} is trained with rates of its own for each weight: there is none to find")

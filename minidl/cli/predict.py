@@ -13,7 +13,7 @@ examples:
 
 import numpy as np
 
-from minidl.cli.choices import MODELS, architecture, build, one_of, trained
+from minidl.cli.choices import MODELS, architecture, build, device_option, one_of, trained, use_device
 from minidl.errors import UsageError
 
 MOST = 3  # classes named
@@ -25,11 +25,13 @@ def arguments(parser) -> None:
     parser.add_argument("--model", metavar="MODEL", help=f"with --weights, in place of a run: one of {', '.join(MODELS)}")
     parser.add_argument("--weights", metavar="imagenet|FILE",
                         help="published weights, downloaded at first, or a file of weights for ImageNet's thousand classes")
+    device_option(parser)
 
 
 def run(options) -> None:
     import minidl
 
+    use_device(options.device)
     model, config = _chosen(options)
     images = minidl.tensor(np.stack([prepare(path, config) for path in options.images]))
     model.eval()

@@ -7,6 +7,7 @@ examples:
   minidl train lenet --data path/to/idx-files          images of 28x28 of your own, in MNIST's format
   minidl train lenet --resume runs/mnist-1             go on where a run stopped, to the same bits
   minidl train resnet20 --data cifar10 --epochs 15
+  minidl train resnet50 --data imagenet --device cuda  on the GPU
   minidl train alexnet --data path/to/pictures         a folder for each class, perhaps in train/ and val/
   minidl train lenet --overfit 20                      can it learn 20 images by heart?
   minidl train lenet-1998 --data mnist                 as printed in 1998, one image at a time: half an hour
@@ -21,7 +22,19 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.cli.choices import DATA, MODELS, architecture, build, data_set, default_data, evaluation_batch, on_error, one_of
+from minidl.cli.choices import (
+    DATA,
+    DEVICE,
+    MODELS,
+    architecture,
+    build,
+    data_set,
+    default_data,
+    evaluation_batch,
+    on_error,
+    one_of,
+    use_device,
+)
 from minidl.errors import CheckpointError, UsageError
 
 SCHEDULES = ("cosine", "steps", "plateau", "exponential", "constant")
@@ -42,7 +55,7 @@ OPTIONS = {  # name: kind, least value, help
                         "off)"),
     "workers": (int, 0, "processes that prepare batches; they change no result (default: 0)"),
     "bad_images": (str, None, "what to do about pictures that are damaged: stop, or skip them and say so (default: stop)"),
-    "device": (str, None, "cpu, cuda or cuda:N (default: cpu)"),
+    "device": (str, None, DEVICE),
     "amp": (str, None, "mixed precision: bf16, or fp16 with a scaled loss (default: off)"),
 }
 DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu", "amp": "off"}
@@ -194,10 +207,9 @@ def trainer_of(config: dict, folder):
     """Everything that a run consists of."""
     import minidl
     from minidl.data import DataLoader, Subset
-    from minidl.device import Device
     from minidl.train import Trainer
 
-    device = Device.parse(config["device"])
+    use_device(config["device"])
     minidl.manual_seed(config["seed"])
     train = data_set(config["data"], True, config.get("augment", False), config["model"])
     classes = train.classes
@@ -214,12 +226,11 @@ def trainer_of(config: dict, folder):
         model = build(config["model"], len(classes))
     loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
                         persistent_workers=True, on_error=on_error(config["bad_images"]))
-    model = model.to(device)
     pieces = architecture(config["model"]).training(model, config, train, -(-len(loader) // config["accumulate"]))
     tested = DataLoader(test, evaluation_batch(config["model"]), num_workers=config["workers"],
                         persistent_workers=True, on_error=on_error(config["bad_images"]))
-    return Trainer(model, train=loader, test=tested, run=folder, classes=classes, device=device,
-                   accumulate=config["accumulate"], amp=config["amp"], **pieces)
+    return Trainer(model, train=loader, test=tested, run=folder, classes=classes, accumulate=config["accumulate"],
+                   amp=config["amp"], **pieces)
 
 
 def _flag(name: str) -> str:
