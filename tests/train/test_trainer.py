@@ -61,7 +61,7 @@ def bits(value):
         return {key: bits(item) for key, item in value.items() if key not in ("seconds", "images_per_second", "waited_for_data")}
     if isinstance(value, (list, tuple)):
         return [bits(item) for item in value]
-    return value.array.tobytes() if isinstance(value, minidl.Tensor) else value
+    return value.numpy().tobytes() if isinstance(value, minidl.Tensor) else value
 
 
 def test_it_learns_and_leaves_a_run_folder(tmp_path, capsys, monkeypatch):
@@ -89,7 +89,7 @@ def test_training_metrics_are_means_over_images(tmp_path, monkeypatch):
 
     def watched(images, labels):
         logits, loss = forward(images, labels)
-        losses.append((loss.item() * len(labels), (logits.detach().array.argmax(1) == labels.array).sum(), len(labels)))
+        losses.append((loss.item() * len(labels), (logits.argmax(1) == labels).sum().item(), len(labels)))
         return logits, loss
 
     monkeypatch.setattr(trainer, "TRIED", 0)
@@ -278,11 +278,11 @@ def test_evaluate_by_hand():
     model[1].training = False
     x, y = minidl.randn(5, 6), minidl.tensor([0, 2, 1, 1, 0])
     found = evaluate(model, DataLoader(TensorDataset(x, y), 4))
-    logits = model[0](x).detach().array.astype(float)
+    logits, y = model[0](x).detach().numpy().astype(float), y.numpy()
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.allclose(found["probabilities"], probabilities, rtol=1e-5)
-    assert math.isclose(found["loss"], -np.log(probabilities[np.arange(5), y.array]).mean(), rel_tol=1e-5)
-    assert found["accuracy"] == (logits.argmax(1) == y.array).mean() and found["labels"].tolist() == y.tolist()
+    assert math.isclose(found["loss"], -np.log(probabilities[np.arange(5), y]).mean(), rel_tol=1e-5)
+    assert found["accuracy"] == (logits.argmax(1) == y).mean() and found["labels"].tolist() == y.tolist()
     assert model.training and not model[1].training
 
 
