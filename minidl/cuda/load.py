@@ -12,7 +12,6 @@ from minidl.kernels.cache import is_private, private_folder
 EXTRA = "cuda12"
 
 
-@functools.cache
 def load_cupy():
     """The module cupy, which tells us when memory runs out.
 
@@ -28,8 +27,13 @@ def load_cupy():
     except ImportError as error:
         raise MissingDependencyError(f'CuPy is installed, but cannot be loaded; try pip install -U "minidl[{EXTRA}]": '
                                      + str(error).strip(" =\n")) from None
-    cupy.cuda.set_allocator(explained(cupy, cupy.cuda.get_allocator()))
+    _explain_memory(cupy)
     return cupy
+
+
+@functools.cache
+def _explain_memory(cupy) -> None:
+    cupy.cuda.set_allocator(explained(cupy, cupy.cuda.get_allocator()))
 
 
 def kernel_cache() -> Path:

@@ -39,19 +39,19 @@ def machine(monkeypatch):
     """Put something in the place of the module cupy; None is a machine without it."""
     def become(cupy):
         monkeypatch.setitem(sys.modules, "cupy", cupy)
-        load_cupy.cache_clear()
         gpu_count.cache_clear()
 
     yield become
     monkeypatch.undo()
-    load_cupy.cache_clear()
     gpu_count.cache_clear()
 
 
 def without_gpu():
     """CuPy on a machine without one: it can be imported, and nothing else."""
-    return types.SimpleNamespace(cuda=types.SimpleNamespace(
-        runtime=Runtime(), get_allocator=lambda: None, set_allocator=lambda allocator: None, PinnedMemoryPointer=bytearray))
+    cupy = types.ModuleType("cupy")
+    cupy.cuda = types.SimpleNamespace(
+        runtime=Runtime(), get_allocator=lambda: None, set_allocator=lambda allocator: None, PinnedMemoryPointer=bytearray)
+    return cupy
 
 
 @pytest.mark.parametrize("cupy", [None, without_gpu()])
