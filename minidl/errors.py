@@ -30,6 +30,10 @@ class GraphError(MinidlError, RuntimeError):
     """Backward through what was freed, overwritten, never recorded, or gives a wrong gradient."""
 
 
+class CaptureError(MinidlError, RuntimeError):
+    """A step that cannot be recorded, or a recording that no longer fits what it would change."""
+
+
 class AnomalyError(MinidlError, RuntimeError):
     """Anomaly mode found the operation in which a NaN was born or a saved array was changed."""
 

@@ -12,7 +12,7 @@ KERNELS = {
     "sum": "sum", "erf": "erf", "put_rows": "put",
     "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",
-    "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim",
+    "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim", "update_each": "optim",
     "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
     "dropout_mask": "dropout", "apply_mask": "dropout",
     "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",

@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit, ready
 from minidl.kernels.cpu.threads import split
+from minidl.kernels.portable.optim import update_each as update_each  # a parameter at a time: each is split among all threads
 
 
 def _update(kernel, p, g, states, numbers, *flags) -> None:

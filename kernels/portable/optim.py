@@ -5,8 +5,21 @@ half-precision parameters have theirs in float32 and are computed in it, where s
 ``g`` is not changed; with ``maximize`` it is taken with the other sign.
 """
 
-from minidl.kernels import namespace
+from minidl.kernels import kernel, namespace
 from minidl.kernels.half import widened
+
+
+def update_each(rule, arrays, numbers, found_inf=None):
+    """Kernel ``rule`` for parameters of one dtype and device that share the arguments after their arrays: ``numbers()``.
+
+    ``arrays`` has a tuple for each parameter: p, g and its states. On the GPU this is one launch. A recorded step
+    (``minidl.capture``) calls ``numbers`` at each replay, and not while it is being recorded. Nothing changes if ``found_inf``, a
+    0-d float32 array, is not 0: gradients that overflowed (``minidl.amp.GradScaler``).
+    """
+    update, values = kernel(rule, arrays[0][0]), numbers()
+    if found_inf is None or not found_inf:
+        for each in arrays:
+            update(*each, *values)
 
 
 def sgd_update(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first):

@@ -29,6 +29,10 @@ class Adadelta(Optimizer):
     def initial_state(self, p, group):
         return {"square_avg": zero_state(p), "acc_delta": zero_state(p)}
 
-    def update(self, p, g, group, state):
-        kernel("adadelta_update", p)(p, g, state["square_avg"], state["acc_delta"], group["lr"], group["rho"],
-                                     group["eps"], group["weight_decay"], group["maximize"])
+    def update_alike(self, params, grads, states, group):
+        arrays = [(p, g, state["square_avg"], state["acc_delta"]) for p, g, state in zip(params, grads, states, strict=True)]
+
+        def numbers():
+            return group["lr"], group["rho"], group["eps"], group["weight_decay"], group["maximize"]
+
+        kernel("update_each", params[0])("adadelta_update", arrays, numbers, self.found_inf)

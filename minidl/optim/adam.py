@@ -35,11 +35,17 @@ class Adam(Optimizer):
         state = {"step": 0, "exp_avg": zero_state(p), "exp_avg_sq": zero_state(p)}
         return state | {"max_exp_avg_sq": zero_state(p)} if group["amsgrad"] else state
 
-    def update(self, p, g, group, state):
-        state["step"] += 1
-        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
-        kernel("adam_update", p)(p, g, state["exp_avg"], state["exp_avg_sq"], largest, group["lr"], *group["betas"],
-                                 group["eps"], group["weight_decay"], self.decoupled, group["maximize"], state["step"])
+    def update_alike(self, params, grads, states, group):
+        arrays = [(p, g, state["exp_avg"], state["exp_avg_sq"], state["max_exp_avg_sq"] if group["amsgrad"] else None)
+                  for p, g, state in zip(params, grads, states, strict=True)]
+
+        def numbers():
+            for state in states:
+                state["step"] += 1
+            return (group["lr"], *group["betas"], group["eps"], group["weight_decay"], self.decoupled, group["maximize"],
+                    states[0]["step"])
+
+        kernel("update_each", params[0])("adam_update", arrays, numbers, self.found_inf)
 
 
 class AdamW(Adam):

@@ -3,19 +3,24 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
+
+import numpy as np
 
 from minidl.device import Device
 from minidl.dtypes import float32
-from minidl.errors import CheckpointError, ShapeError, UsageError
+from minidl.errors import CaptureError, CheckpointError, ShapeError, UsageError
 from minidl.kernels import namespace
 from minidl.kernels.half import is_half
+from minidl.kernels.recording import current
 from minidl.ops.create import zeros_like
 from minidl.tape import enable_grad
 from minidl.tensor import Tensor, tensor, written
 
 
 class Optimizer:
-    """Changes parameters along their gradients. Subclasses write ``check``, ``initial_state`` and ``update``.
+    """Changes parameters along their gradients. Subclasses write ``check``, ``initial_state``, and ``update`` (or, for one
+    kernel that changes many, ``update_alike``).
 
     ``params`` is an iterable of tensors, or of dicts with "params" and options of their own; ``defaults`` are the options of
     groups that leave them out. Raises UsageError for an empty list, for a parameter named twice, for tensors that are not
@@ -30,6 +35,8 @@ class Optimizer:
     >>> SignDescent([p], {"lr": 0.25}).step(); p
     tensor([0.75, 1.25], requires_grad=True)
     """
+
+    found_inf = None  # a 0-d array of the gradients' device: if it is not 0, a step changes nothing
 
     def __init__(self, params: Iterable, defaults: dict):
         self.defaults = defaults
@@ -77,17 +84,28 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        recording = current()
+        if recording is not None:
+            recording.before_replay(partial(self._check_recorded, self.state, [(p, p.array) for p in self.state]))
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    p, g = parameter.array, parameter.grad.array
-                    if g.shape != p.shape or g.dtype != p.dtype:
-                        raise ShapeError(f"a parameter of shape {p.shape} and dtype {p.dtype} has a gradient of shape "
-                                         f"{g.shape} and dtype {g.dtype}: they must be the same")
-                    state = self._state_of(parameter, group)
-                    self.update(p, g, group, state)
+            for params, grads, states in self._alike(group):
+                self.update_alike(params, grads, states, group)
+                for p in params:
                     written(p)
         return loss
+
+    def _alike(self, group: dict) -> list:
+        """Parameters with a gradient, in sets that one kernel can change: their arrays, gradients and states."""
+        sets: dict[tuple, list] = defaultdict(list)
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                p, g = parameter.array, parameter.grad.array
+                if g.shape != p.shape or g.dtype != p.dtype:
+                    raise ShapeError(f"a parameter of shape {p.shape} and dtype {p.dtype} has a gradient of shape {g.shape} and "
+                                     f"dtype {g.dtype}: they must be the same")
+                state, place = self._state_of(parameter, group), _place(p)
+                sets[p.dtype.num, place, len(state), state.get("step")].append((p, g, state))
+        return [tuple(zip(*members, strict=True)) for members in sets.values()]
 
     def _state_of(self, parameter: Tensor, group: dict) -> dict:
         """The state of a parameter, which is made before its first step and follows it to another device."""
@@ -95,7 +113,7 @@ class Optimizer:
         if not state:
             state.update(self.initial_state(parameter.array, group))
         kept = next((value for value in state.values() if hasattr(value, "ndim")), parameter.array)
-        if Device.of(kept) != parameter.device:
+        if _place(kept) != _place(parameter.array):
             state.update(self._restored(state, parameter, group))
         return state
 
@@ -109,6 +127,24 @@ class Optimizer:
     def update(self, p, g, group: dict, state: dict) -> None:
         """Change the array ``p`` along its gradient ``g``, and the state, in place."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def update_alike(self, params, grads, states, group: dict) -> None:
+        """Change several parameters of a dtype and device that have made the same number of steps: one after the other,
+        unless a subclass knows better.
+
+        Raises CaptureError in a step that is being recorded: every replay would take the options of now.
+        """
+        if current() is not None:
+            raise CaptureError(f"{type(self).__name__} changes parameters in Python, with options that would not change any "
+                               "more: write update_alike with the kernel \"update_each\", as minidl's optimizers do")
+        for p, g, state in zip(params, grads, states, strict=True):
+            self.update(p, g, group, state)
+
+    def _check_recorded(self, state: dict, arrays: list) -> None:
+        """Raise CaptureError unless a recorded step still changes this optimizer's parameters and state."""
+        if self.state is not state or any(p.array is not array for p, array in arrays):
+            raise CaptureError("since this step was recorded, its parameters or the optimizer's state were replaced (by "
+                               "load_state_dict, to() or data): capture the step again")
 
     def state_dict(self) -> dict:
         """State and options, parameters numbered in order; tensors share memory with the optimizer's state."""
@@ -145,6 +181,8 @@ class Optimizer:
                                   f"state has {', '.join(values)}: is it another optimizer's?")
         restored = {}
         for key, value in values.items():
+            if value is None:  # PyTorch's momentum buffer without momentum
+                continue
             if key == "step":
                 value = int(value)
             elif hasattr(value, "shape"):
@@ -159,8 +197,19 @@ class Optimizer:
         return f"{type(self).__name__}(" + "\n".join(groups) + ")"
 
 
+def _place(array) -> Device | None:
+    """The GPU that an array is on; asking a NumPy array for its device would take longer."""
+    return None if type(array) is np.ndarray else Device.of(array)
+
+
 def zero_state(p):
-    """An array of zeros for the state of ``p``; in float32 for one in half precision."""
+    """An array of zeros for the state of ``p``; in float32 for one in half precision.
+
+    Raises CaptureError in a step that is being recorded: every replay would begin anew.
+    """
+    if current() is not None:
+        raise CaptureError("an optimizer makes its state at the first step of a parameter, which must not be recorded: give "
+                            "every parameter a gradient in the first call of the captured step")
     return namespace(p).zeros(p.shape, _state_dtype(p))
 
 

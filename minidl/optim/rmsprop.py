@@ -29,8 +29,12 @@ class RMSprop(Optimizer):
         wanted = {"square_avg": True, "grad_avg": group["centered"], "momentum_buffer": group["momentum"]}
         return {name: zero_state(p) for name, want in wanted.items() if want}
 
-    def update(self, p, g, group, state):
-        mean = state["grad_avg"] if group["centered"] else None
-        buffer = state["momentum_buffer"] if group["momentum"] else None
-        kernel("rmsprop_update", p)(p, g, state["square_avg"], mean, buffer, group["lr"], group["alpha"], group["eps"],
-                                    group["weight_decay"], group["momentum"], group["maximize"])
+    def update_alike(self, params, grads, states, group):
+        arrays = [(p, g, state["square_avg"], state["grad_avg"] if group["centered"] else None,
+                   state["momentum_buffer"] if group["momentum"] else None)
+                  for p, g, state in zip(params, grads, states, strict=True)]
+
+        def numbers():
+            return group["lr"], group["alpha"], group["eps"], group["weight_decay"], group["momentum"], group["maximize"]
+
+        kernel("update_each", params[0])("rmsprop_update", arrays, numbers, self.found_inf)

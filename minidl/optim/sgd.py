@@ -27,10 +27,15 @@ class SGD(Optimizer):
         if group["nesterov"] and (not group["momentum"] or group["dampening"]):
             raise UsageError("nesterov needs a momentum above 0 and a dampening of 0")
 
-    def update(self, p, g, group, state):
-        buffer, first = None, False
-        if group["momentum"]:
-            first = state.get("momentum_buffer") is None  # also where momentum was set after some steps
-            buffer = state["momentum_buffer"] = zero_state(p) if first else state["momentum_buffer"]
-        kernel("sgd_update", p)(p, g, buffer, group["lr"], group["momentum"], group["dampening"], group["weight_decay"],
-                                group["nesterov"], group["maximize"], first)
+    def update_alike(self, params, grads, states, group):
+        first = bool(group["momentum"]) and "momentum_buffer" not in states[0]  # also where momentum was set after some steps
+        if first:
+            for p, state in zip(params, states, strict=True):
+                state["momentum_buffer"] = zero_state(p)
+        buffers = [state["momentum_buffer"] if group["momentum"] else None for state in states]
+
+        def numbers():
+            return (group["lr"], group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"],
+                    group["maximize"], first)
+
+        kernel("update_each", params[0])("sgd_update", list(zip(params, grads, buffers, strict=True)), numbers, self.found_inf)

@@ -9,7 +9,7 @@ from benchmarks.gpu.nvrtc import REPORT, compiled, library, resources
 from minidl.kernels.cuda import launch
 
 # Left to other kernels.
-NOT_FOR = {"optim": ("float16", "bfloat16"), "philox": ("float16", "bfloat16"), "conv_tensor": ("float64",)}
+NOT_FOR = {"philox": ("float16", "bfloat16"), "conv_tensor": ("float64",)}
 RESOURCES = re.compile(r"ptxas +(info|\.) ")  # lines that say what a kernel needs
 FILES = sorted(path.stem for path in Path(launch.__file__).parent.glob("*.cu"))
 

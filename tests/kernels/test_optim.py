@@ -1,5 +1,6 @@
 """Optimizer updates against their papers' rules, written number by number, with every combination of options."""
 
+import inspect
 import itertools
 import math
 
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 from minidl.kernels import kernel, use_backend
+from minidl.kernels.cuda import optim as cuda
+from minidl.kernels.cuda.optim import CHUNK
+from minidl.kernels.portable import optim as portable
 from tests.kernels.cuda import on_host
 
 STEPS = 3
@@ -68,36 +72,41 @@ def naive_adadelta(p, gs, lr, rho, eps, weight_decay, maximize):
 
 
 def run_sgd(p, gs, momentum, **options):
-    buffer = np.zeros(p.shape, state_dtype(p)) if momentum else None
+    states = zero_states(p, momentum)
     for t, g in enumerate(gs):
-        kernel("sgd_update", p)(p, g, buffer, momentum=momentum, first=t == 0, **options)
-    return (buffer,)
+        update("sgd_update", [(p, g, *states)], momentum=momentum, first=t == 0, **options)
+    return states
 
 
 def run_adam(p, gs, amsgrad, **options):
-    mean, square, largest = (np.zeros(p.shape, state_dtype(p)) for _ in range(3))
+    states = zero_states(p, True, True, amsgrad)
     for t, g in enumerate(gs, 1):
-        kernel("adam_update", p)(p, g, mean, square, largest if amsgrad else None, step=t, **options)
-    return mean, square, largest if amsgrad else None
+        update("adam_update", [(p, g, *states)], step=t, **options)
+    return states
 
 
 def run_rmsprop(p, gs, centered, momentum, **options):
-    square, mean, buffer = (np.zeros(p.shape, state_dtype(p)) for _ in range(3))
-    mean, buffer = mean if centered else None, buffer if momentum else None
+    states = zero_states(p, True, centered, momentum)
     for g in gs:
-        kernel("rmsprop_update", p)(p, g, square, mean, buffer, momentum=momentum, **options)
-    return square, mean, buffer
+        update("rmsprop_update", [(p, g, *states)], momentum=momentum, **options)
+    return states
 
 
 def run_adadelta(p, gs, **options):
-    square, delta = (np.zeros(p.shape, state_dtype(p)) for _ in range(2))
+    states = zero_states(p, True, True)
     for g in gs:
-        kernel("adadelta_update", p)(p, g, square, delta, **options)
-    return square, delta
+        update("adadelta_update", [(p, g, *states)], **options)
+    return states
 
 
-def state_dtype(p):
-    return np.float32 if p.dtype == np.float16 else p.dtype
+def zero_states(p, *wanted):
+    return tuple(np.zeros(p.shape, np.float32 if p.dtype == np.float16 else p.dtype) if want else None for want in wanted)
+
+
+def update(rule, arrays, **options):
+    """One step of the parameters in ``arrays``, with options by their names in the portable kernel."""
+    names = list(inspect.signature(getattr(portable, rule)).parameters)[len(arrays[0]) :]
+    kernel("update_each", arrays[0][0])(rule, arrays, lambda: [options[name] for name in names])
 
 
 CASES = [
@@ -192,6 +201,65 @@ def test_nan_spreads_to_its_own_element_and_state(run, options, backend):
 def test_empty(run, options, backend):
     with use_backend(backend):
         run(np.zeros((0, 3)), [np.zeros((0, 3))], **options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_parameters_at_once(dtype, backend):
+    """Of all sizes around that of a block, empty ones first, between and last; as one by one, to the last digits."""
+    shapes = [(0, 2), (1,), (CHUNK - 1,), (CHUNK,), (0,), (2, 3), (2, CHUNK), (CHUNK + 1,), (0,)]
+    options = {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "weight_decay": 0.1, "decoupled": False, "maximize": False}
+    made = [inputs(shape, dtype, seed) for seed, shape in enumerate(shapes)]
+    apart = [(p.copy(), *zero_states(p, True, True, True)) for p, _ in made]
+    together = [(p.copy(), *zero_states(p, True, True, True)) for p, _ in made]
+    for step in range(STEPS):
+        grads = [gs[step] for _, gs in made]
+        for (p, *states), g in zip(apart, grads, strict=True):
+            with use_backend("portable"):
+                update("adam_update", [(p, g, *states)], step=step + 1, **options)
+        with use_backend(backend):
+            update("adam_update", [(p, g, *states) for (p, *states), g in zip(together, grads, strict=True)], step=step + 1,
+                   **options)
+    for expected, found in zip(apart, together, strict=True):
+        for a, b in zip(expected, found, strict=True):
+            assert np.allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_numbers_are_asked_for_once(backend):
+    asked = []
+
+    def numbers():
+        asked.append(1)
+        return 0.1, 0, 0, 0, False, False, False
+
+    ps = [np.ones(3), np.ones(4)]
+    with use_backend(backend):
+        kernel("update_each", ps[0])("sgd_update", [(p, np.ones_like(p), None) for p in ps], numbers)
+    assert len(asked) == 1 and all((p == 0.9).all() for p in ps)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_changes_after_an_overflow(backend):
+    p, buffer = np.ones(3, np.float32), np.zeros(3, np.float32)
+    options = 0.5, 0.9, 0, 0, False, False, False
+    with use_backend(backend):
+        for found, expected in ((1, 1), (0, 0.5), (np.nan, 0.5)):
+            kernel("update_each", p)("sgd_update", [(p, np.ones_like(p), buffer)], lambda: options, np.array(found, np.float32))
+            assert (p == expected).all() and (buffer == (1 if expected < 1 else 0)).all()
+
+
+@on_host
+@pytest.mark.parametrize("run, options", RULES)
+def test_half_precision_in_cuda(run, options, monkeypatch):
+    """With its states in float32, as the portable kernel. Each of three steps may round to the other neighbour."""
+    p, gs = inputs((7,), np.float16)
+    expected = p.copy()
+    states = run(expected, gs, **options)
+    monkeypatch.setattr("tests.kernels.test_optim.kernel", lambda name, like: cuda.update_each)
+    found = run(p, gs, **options)
+    assert np.allclose(p, expected, rtol=2.0**-10, atol=2.0**-12)
+    assert all(np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(found, states, strict=True))
 
 
 @pytest.mark.parametrize("run, options", RULES)
