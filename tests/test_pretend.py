@@ -83,3 +83,68 @@ def test_devices_do_not_read_each_other(cupy):
     assert (x + 1).device.id == cupy.cuda.runtime.getDevice() == 0
     with pytest.raises(cupy.cuda.runtime.CUDARuntimeError):
         cupy.cuda.Device(2).use()
+
+
+def recorded(cupy, function, pool=None):
+    """The graph of what the function does, its arrays from the pool, and what it returns."""
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream, cupy.cuda.using_allocator(pool.malloc if pool else cupy.cuda.get_allocator()):
+        stream.begin_capture()
+        try:
+            found = function()
+        finally:
+            graph = stream.end_capture()
+    return graph, found
+
+
+def test_a_recorded_stream_works_at_each_launch(cupy):
+    x, z = cupy.ones((2, 3)), cupy.zeros(2)
+
+    def function():
+        y = (x * 2).sum(axis=1)
+        y += 1
+        z[1:] = y[0]
+        return y
+
+    pool = cupy.cuda.MemoryPool()
+    graph, y = recorded(cupy, function, pool)
+    assert np.isnan(y.get()).all() and not z.get().any()
+    for value in (1, 5):
+        x[...] = value
+        graph.launch()
+        assert y.get().tolist() == [6 * value + 1] * 2 and z.get().tolist() == [0, 6 * value + 1]
+
+
+@pytest.mark.parametrize("call", [
+    lambda cp, x: x.get(), lambda cp, x: x.sum().item(), lambda cp, x: bool(x.all()), lambda cp, x: x.tolist(),
+    lambda cp, x: cp.asarray(np.ones(2)), lambda cp, x: cp.asarray(1.0), lambda cp, x: x.set(np.ones((2, 2))),
+    lambda cp, x: x[x > 0], lambda cp, x: x[np.array([0])], lambda cp, x: cp.nonzero(x),
+    lambda cp, x: cp.cuda.get_current_stream().synchronize()])
+def test_a_recorded_stream_cannot_wait_nor_read_from_the_cpu(cupy, call):
+    x = cupy.ones((2, 2))
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="StreamCaptureInvalidated") as error:
+        recorded(cupy, lambda: call(cupy, x))
+    assert error.value.status == 901 and error.value.__context__.status == 900
+    assert x.sum().item() == 4
+
+
+def test_a_recorded_stream_has_no_cublas_and_is_not_the_default_one(cupy):
+    x = cupy.ones((2, 2))
+    with pytest.raises(NotImplementedError, match="cuBLAS"):
+        recorded(cupy, lambda: x @ x)
+    with pytest.raises(RuntimeError, match="default"):
+        cupy.cuda.Stream.null.begin_capture()
+
+
+def test_a_graph_does_not_keep_the_memory_that_it_touches(cupy):
+    x = cupy.ones(3)
+    graph, y = recorded(cupy, lambda: (x + 1) * 2)
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="given back"):
+        graph.launch()  # the sum between
+    pool = cupy.cuda.MemoryPool()
+    graph, y = recorded(cupy, lambda: (x + 1) * 2, pool)
+    graph.launch()
+    assert y.get().tolist() == [4, 4, 4]
+    del pool, y
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="given back"):
+        graph.launch()

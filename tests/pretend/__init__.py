@@ -11,8 +11,10 @@ import types
 
 def install() -> types.ModuleType:
     """Put the stand-in in the place of ``cupy``."""
-    from tests.pretend import array, cuda
+    from tests.pretend import array, cuda, graph
 
+    for module in (array, cuda, graph):
+        module.__name__ = "cupy." + module.__name__.rpartition(".")[2]  # for those who look at tracebacks
     cupy, cupyx = types.ModuleType("cupy"), types.ModuleType("cupyx")
     vars(cupy).update({name: thing for name, thing in array.FUNCTIONS.items() if "." not in name})
     cupy.linalg = types.ModuleType("cupy.linalg")

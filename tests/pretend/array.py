@@ -5,13 +5,15 @@ is where CuPy differs: it takes no NumPy arrays but to copy or to index with, gi
 refuses arrays of a device that is not the current one, as where GPUs cannot read each other's memory.
 """
 
+import ctypes
 import itertools
 import threading
 from operator import attrgetter
 
 import numpy as np
 
-from tests.pretend import api
+from tests.pretend import api, graph
+from tests.pretend.graph import change, compute, owner, refuse
 
 DEVICES = 2
 ROUNDED = 512  # bytes: of this size are the pieces of CuPy's memory pool
@@ -25,9 +27,9 @@ hooks: dict[str, object] = {}
 
 
 class Current(threading.local):
-    """The device of this thread."""
+    """The device of this thread, its own allocator if it has one, and the pool that gave memory last, if not the default one."""
 
-    device = 0
+    device, allocator, pool = 0, None, None
 
 
 current = Current()
@@ -61,7 +63,7 @@ def _rounded(size):
     return -(-size // ROUNDED) * ROUNDED
 
 
-allocator = [malloc]
+allocator, pinned_allocator = [malloc], [bytearray]
 
 
 class MemoryPointer:
@@ -69,6 +71,10 @@ class MemoryPointer:
 
     def __init__(self, array):
         self.ptr, self.device_id = array._host.ctypes.data, array._device
+
+    def copy_from_host_async(self, mem, size, stream=None):
+        refuse("a copy from the CPU")
+        ctypes.memmove(self.ptr, mem, size)
 
     @property
     def device(self):
@@ -94,10 +100,11 @@ class ndarray:
 
     def __init__(self, host, base=None):
         self._host, self.base, self._device = host, base, current.device if base is None else base._device
-        self._size = 0
+        self._size, self.pool = 0, None
         if base is None and host.nbytes:
-            allocator[0](host.nbytes)
-            self._size = host.nbytes
+            current.pool = None
+            self._memory = (current.allocator or allocator[0])(host.nbytes)
+            self._size, self.pool = host.nbytes, current.pool
 
     def __del__(self):
         if self._size:
@@ -121,6 +128,7 @@ class ndarray:
                         "Please use `.get()` to construct a NumPy array explicitly.")
 
     def get(self, stream=None, order="C", out=None, blocking=True):
+        refuse("a copy to the CPU")
         if out is None:
             return np.array(self._host, order=order)
         out[...] = self._host
@@ -129,19 +137,26 @@ class ndarray:
     def set(self, arr, stream=None):
         if arr.shape != self.shape or arr.dtype != self.dtype:
             raise ValueError(f"cannot set an array of {self.dtype} {self.shape} to one of {arr.dtype} {arr.shape}")
+        refuse("a copy from the CPU")
         self._host[...] = arr
 
     def __getitem__(self, key):
         parts = key if isinstance(key, tuple) else (key,)
-        parts = tuple(_unwrap(parts, from_numpy=True))
-        dots = () if any(part is Ellipsis for part in parts) else (...,)  # a view, where NumPy gives a number
-        return _wrapped(self._host[(*parts, *dots)], [self])
+        if any(getattr(part, "dtype", None) == np.dtype(bool) or isinstance(part, (np.ndarray, list)) for part in parts):
+            refuse("a mask, or an index from the CPU")
+        index = tuple(_unwrap(parts, from_numpy=True))
+        index += () if any(part is Ellipsis for part in index) else (...,)  # a view, where NumPy gives a number
+        return _wrapped(compute("getitem", lambda: self._host[index], _arrays([self, *parts])), [self])
 
     def __setitem__(self, key, value):
+        arrays = _arrays([self, *(key if isinstance(key, tuple) else (key,)), value])
+        if _picks(key):
+            refuse("an index from the CPU")
         key = _unwrap(key, from_numpy=True)
         if isinstance(value, np.ndarray) and value.ndim and not _picks(key):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        _host(self)[key] = value if isinstance(value, np.ndarray) else _unwrap(value)
+        host, value = _host(self), value if isinstance(value, np.ndarray) else _unwrap(value)
+        change(lambda: host.__setitem__(key, value), arrays)
 
     def item(self):
         return self.get().item()
@@ -153,8 +168,8 @@ class ndarray:
         self[...] = value
 
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
-        with np.errstate(all="ignore"):
-            return _wrapped(_host(self).astype(dtype, order=order, copy=copy), [self])
+        host = _host(self)
+        return _wrapped(compute("astype", _quietly(host.astype, dtype, order=order, copy=copy), [self]), [self])
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **named):
         found = FUNCTIONS.get(ufunc.__name__)
@@ -221,16 +236,19 @@ def _wrapped(result, inputs):
     for array in inputs:
         if array._host is result:
             return array
-        if _owner(array._host) is _owner(result):
+        if owner(array._host) is owner(result):
             result.flags.writeable = True  # NumPy forbids to write to some views, CuPy to none
             return ndarray(result, array if array.base is None else array.base)
     return ndarray(result)
 
 
-def _owner(host):
-    while isinstance(host.base, np.ndarray):
-        host = host.base
-    return host
+def _quietly(function, *args, **kwargs):
+    """The call, to be made by whoever calls the result."""
+    def call():
+        with np.errstate(all="ignore"):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def _arrays(values) -> list[ndarray]:
@@ -258,9 +276,11 @@ def _call(name, function, args, kwargs):
     if unknown or (len(args) - name.startswith("ndarray.") > most and "*" not in names):
         raise TypeError(f"cupy.{name}({', '.join(names)}) got {len(args)} arguments and {', '.join(unknown) or 'no other'}")
     read = attrgetter("_host") if name in ANYWHERE else _host
-    with np.errstate(all="ignore"):
-        found = function(*_unwrap(args, read=read), **{word: _unwrap(value) for word, value in kwargs.items()})
-    return _wrapped(found, _arrays([*args, *kwargs.values()]))
+    named, arrays = {word: _unwrap(value) for word, value in kwargs.items()}, _arrays([*args, *kwargs.values()])
+    work = _quietly(function, *_unwrap(args, read=read), **named)
+    if name in graph.IN_PLACE or named.get("out") is not None:
+        return _wrapped(change(work, arrays, named.get("out")), arrays)
+    return _wrapped(compute(name, work, arrays), arrays)
 
 
 def _forwarded(name, function):
@@ -279,27 +299,32 @@ class Ufunc:
 
     def __call__(self, *args, out=None, dtype=None, casting="same_kind"):
         options = {} if dtype is None else {"dtype": dtype}
-        with np.errstate(all="ignore"):
-            found = self.numpy(*_unwrap(list(args)), out=_unwrap(out), casting=casting, **options)
-        return _wrapped(found, _arrays([*args, out]))
+        work = _quietly(self.numpy, *_unwrap(list(args)), out=_unwrap(out), casting=casting, **options)
+        arrays = _arrays([*args, out])
+        found = compute(self.__name__, work, arrays) if out is None else change(work, arrays, _unwrap(out))
+        return _wrapped(found, arrays)
 
     def at(self, a, indices, b=None):
         if a.dtype.name not in ADDED.get(self.__name__, ""):
             raise TypeError(f"cupy.{self.__name__}.at only supports {ADDED.get(self.__name__)} as data type")
-        self.numpy.at(_host(a), _unwrap(indices, from_numpy=True), _unwrap(b))
+        change(_quietly(self.numpy.at, _host(a), _unwrap(indices, from_numpy=True), _unwrap(b)), _arrays([a, indices, b]))
 
     def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
         if self.__name__ not in ("add", "multiply"):
             raise NotImplementedError(f"`{self.__name__}.reduce` is not supported yet")
-        with np.errstate(all="ignore"):
-            return _wrapped(self.numpy.reduce(_unwrap(array), axis=axis, dtype=dtype, keepdims=keepdims), [])
+        work = _quietly(self.numpy.reduce, _unwrap(array), axis=axis, dtype=dtype, keepdims=keepdims)
+        return _wrapped(compute("reduce", work, _arrays([array])), [])
 
 
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
     """From the CPU or the device, a copy unless it need not be."""
     if isinstance(obj, ndarray) and obj._device == current.device and not copy and dtype in (None, obj.dtype):
         return obj
-    host = np.array(_unwrap(obj, from_numpy=True, read=attrgetter("_host")), dtype=dtype, order=order, ndmin=ndmin)
+    if not isinstance(obj, ndarray):
+        pinned_allocator[0](np.asarray(obj).nbytes)
+        refuse("a copy from the CPU")
+    source = _unwrap(obj, from_numpy=True, read=attrgetter("_host"))
+    host = compute("array", lambda: np.array(source, dtype=dtype, order=order, ndmin=ndmin), _arrays([obj]))
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
     return ndarray(host)

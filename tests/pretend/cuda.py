@@ -1,20 +1,28 @@
 """``cupy.cuda`` of the stand-in: two devices, streams that do everything at once, and kernels that run on the CPU."""
 
+import contextlib
 import re
 import types
+import weakref
 
 import numpy as np
 
 from minidl.kernels.cuda import host, launch
-from tests.pretend.array import DEVICES, OutOfMemoryError, _host, allocator, current, hooks, limits, ndarray, used_bytes
-
-
-class CUDARuntimeError(RuntimeError):
-    """What CUDA answers; ``status`` is its number."""
-
-    def __init__(self, status, text):
-        super().__init__(text)
-        self.status = status
+from tests.pretend import graph
+from tests.pretend.array import (
+    DEVICES,
+    OutOfMemoryError,
+    _host,
+    allocator,
+    current,
+    hooks,
+    limits,
+    malloc,
+    ndarray,
+    pinned_allocator,
+    used_bytes,
+)
+from tests.pretend.graph import CUDARuntimeError
 
 
 class Device:
@@ -103,21 +111,38 @@ def get_device_id():
 
 
 class Stream:
-    """A queue of work, each piece of which is done before the next line of Python."""
+    """A queue of work, each piece of which is done before the next line of Python, unless it is recorded."""
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
-        self.null, self.ptr = null, 0 if null else id(self)
+        self.null, self.ptr, self.recorded = null, 0 if null else id(self), None
 
     def __enter__(self):
         _streams.append(self)
+        graph.state.recorded = self.recorded
         return self
 
     def __exit__(self, *_):
         _streams.pop()
+        graph.state.recorded = _streams[-1].recorded
 
     def use(self):
         _streams[-1] = self
+        graph.state.recorded = self.recorded
         return self
+
+    def begin_capture(self, mode=None):
+        if self.null:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self.recorded = graph.state.recorded = graph.Recorded()
+
+    def end_capture(self):
+        try:
+            return graph.finish()
+        finally:
+            self.recorded = graph.state.recorded = None
+
+    def is_capturing(self):
+        return self.recorded is not None
 
     def record(self, event=None):
         event = event or Event()
@@ -125,7 +150,8 @@ class Stream:
         return event
 
     def synchronize(self):
-        pass
+        if self.recorded is not None:
+            graph.refuse("waiting for a stream")
 
     def is_capturing(self):
         return False
@@ -167,7 +193,12 @@ def get_elapsed_time(start, stop):
 
 
 class MemoryPool:
-    """Counts what arrays hold; keeps nothing back."""
+    """Counts what arrays hold; keeps nothing back. What it gave is lost when it dies, as CuPy's."""
+
+    def malloc(self, size):
+        malloc(size)
+        current.pool = weakref.ref(self)
+        return types.SimpleNamespace(ptr=0, device_id=current.device)
 
     def used_bytes(self):
         return used_bytes[current.device]
@@ -194,7 +225,7 @@ memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
 
 
 def get_allocator():
-    return allocator[0]
+    return current.allocator or allocator[0]
 
 
 def set_allocator(found=None):
@@ -221,8 +252,13 @@ class PinnedMemoryPointer(bytearray):
     """Memory of the CPU that a GPU could read by itself."""
 
 
+def set_pinned_memory_allocator(found):
+    pinned_allocator[0] = found
+
+
 alloc_pinned_memory = PinnedMemoryPointer
-_pool, _pinned_pool = MemoryPool(), types.SimpleNamespace(free_all_blocks=lambda: None, n_free_blocks=lambda: 0)
+_pool = MemoryPool()
+_pinned_pool = types.SimpleNamespace(free_all_blocks=lambda: None, n_free_blocks=lambda: 0, malloc=PinnedMemoryPointer)
 
 
 def get_default_memory_pool():
@@ -249,12 +285,40 @@ class RawModule:
 
     def get_function(self, name):
         def function(grid, block, args, shared_mem=0, stream=None):
-            host.run(self.file, name, self.dtype, grid[0], block[0], [_argument(arg) for arg in args])
+            arguments = [_argument(arg) for arg in args]
+            graph.change(lambda: host.run(self.file, name, self.dtype, grid[0], block[0], arguments),
+                         [arg for arg in args if isinstance(arg, ndarray)])
 
         return function
 
 
+class UnownedMemory:
+    """Memory that lives as long as ``owner`` lives."""
+
+    def __init__(self, ptr, size, owner, device_id=-1):
+        self.owner = owner
+
+
+class MemoryPointer:
+    """A place in memory."""
+
+    def __init__(self, mem, offset):
+        self.mem = mem
+
+
+@contextlib.contextmanager
+def using_allocator(allocator):
+    """Arrays are made in memory from there."""
+    before, current.allocator = current.allocator, allocator
+    try:
+        yield
+    finally:
+        current.allocator = before
+
+
 def _argument(arg):
+    if isinstance(arg, np.ndarray) and arg.dtype.names and arg.size == 1:
+        return arg[()]  # a struct
     if isinstance(arg, np.ndarray):
         if arg.size != 1:
             raise TypeError(f"You are trying to pass a numpy.ndarray of shape {arg.shape} as a kernel parameter.")
