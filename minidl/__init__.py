@@ -23,6 +23,7 @@ _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minidl\.(op
 
 from minidl import autograd, dtypes, errors, kernels, ops, random
 from minidl.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minidl.cuda.graph import capture
 from minidl.device import Device as device
 from minidl.device import get_default_device, set_default_device
 from minidl.dtypes import bool_ as bool

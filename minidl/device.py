@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.errors import DeviceError
+from minidl.kernels.recording import current
 
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # of CUDA's errors
 
@@ -59,6 +60,9 @@ class Device(NamedTuple):
 
     def array(self, data, dtype=None):
         """A copy of ``data`` on this device."""
+        recording = current()
+        if recording is not None and self.type != "cpu" and not hasattr(data, "dtype"):  # numbers and lists do not change
+            return recording.copied(data, dtype)
         return self.make("array", data.get() if self.type == "cpu" and hasattr(data, "get") else data, dtype=dtype)
 
 

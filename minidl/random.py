@@ -20,7 +20,9 @@ import os
 import numpy as np
 
 from minidl.device import CPU, Device
+from minidl.errors import CaptureError
 from minidl.kernels import kernel
+from minidl.kernels.recording import current
 
 _BLOCK = 4  # words
 _LIMIT = 2**64
@@ -61,17 +63,34 @@ class Generator:
 
     def set_state(self, state) -> None:
         """Continue from where ``get_state`` was called, on any machine."""
+        if current() is not None:
+            raise CaptureError("setting the state of a generator happens once, while the step is recorded, and not at its "
+                               "replays: set it before the call")
         state = tuple(map(operator.index, state))
         if len(state) != 3 or not all(0 <= part < _LIMIT for part in state):
             raise ValueError(f"a state is three ints (seed, stream, position), each from 0 to 2^64 - 1, got {state}")
         self._seed, self._stream, self._position = state
 
     def draw(self, name: str, words: int, *args, device: Device = CPU):
-        """Kernel ``name`` for the next ``words`` words of the stream, as an array on a device."""
-        key = device.array(_words(self._seed), np.uint32)
-        counter = device.array(_words(self._position) + _words(self._stream), np.uint32)
-        self._position = (self._position - -words // _BLOCK) % _LIMIT
-        return kernel(name, key)(key, counter, *args)
+        """Kernel ``name`` for the next ``words`` words of the stream, as an array on a device.
+
+        A step recorded by ``minidl.capture`` takes the next words at each replay, and none while it is recorded.
+        """
+
+        def place():
+            start = _words(self._seed) + _words(self._position) + _words(self._stream)
+            self._position = (self._position - -words // _BLOCK) % _LIMIT
+            return start
+
+        recording = current()
+        if recording is None:
+            where = device.array(place(), np.uint32)
+        elif device == CPU:
+            raise CaptureError("random numbers on the CPU are drawn once, while the step is recorded, and not at its replays: "
+                               "draw them on the GPU (device=\"cuda\"), or before the call")
+        else:
+            where = recording.live(place, np.uint32, 6)
+        return kernel(name, where)(where[:2], where[2:], *args)
 
     def uniform(self, low=0.0, high=1.0, size=None, *, dtype=np.float64, device: Device = CPU):
         """Numbers uniform on [low, high): multiples of 2^-53 (float64), 2^-24 (float32), 2^-11 (float16) or 2^-8

@@ -4,6 +4,9 @@
 
 __device__ wide weight_of(const wide *weight, long long c) { return weight ? weight[c] : wide(1); }
 
+// Classes are checked before a kernel runs, but not at each replay of a recorded step: there the loss of a wrong one is NaN.
+__device__ bool is_class(long long t, int classes) { return 0 <= t && t < classes; }
+
 extern "C" __global__ void cross_entropy(long long items, const real *__restrict__ x, const long long *__restrict__ target,
                                          const wide *__restrict__ weight, long long ignored, double smoothing, int classes,
                                          real *__restrict__ loss, double *__restrict__ log_total) {
@@ -29,7 +32,9 @@ extern "C" __global__ void cross_entropy(long long items, const real *__restrict
     if (row.start) return;
     long long n = row.first / classes, t = target[n];
     log_total[n] = total;
-    loss[n] = t == ignored ? 0 : (1 - smoothing) * weight_of(weight, t) * (total - x[row.first + t]) + smooth;
+    if (t == ignored) loss[n] = 0;
+    else if (is_class(t, classes)) loss[n] = (1 - smoothing) * weight_of(weight, t) * (total - x[row.first + t]) + smooth;
+    else loss[n] = nan("");
 }
 
 extern "C" __global__ void cross_entropy_grad(long long items, const real *__restrict__ gy, const real *__restrict__ x,
@@ -44,7 +49,7 @@ extern "C" __global__ void cross_entropy_grad(long long items, const real *__res
         for (int c = row.start; c < classes; c += 32) weights += weight_of(weight, c);
         weights = sum_of_warp(weights);
     }
-    wide hard = t == ignored ? wide(0) : wide((1 - smoothing) * weight_of(weight, t) * gy[n]);
+    wide hard = t == ignored || !is_class(t, classes) ? wide(0) : wide((1 - smoothing) * weight_of(weight, t) * gy[n]);
     wide soft = smoothing / classes * gy[n];
     over<0>(row, [&](int, long long i) {
         wide p = exp(x[i] - near - rest), g = hard * (p - (i == hit));

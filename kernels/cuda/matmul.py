@@ -1,8 +1,8 @@
 """Products of matrices on the GPU: see matmul.cu.
 
-cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a stream is captured into a graph, and multiplies batches
-of 16-bit matrices as float32 (CuPy 14, its pull request 10317). Then, and for NumPy arrays, our own kernels run: on tensor cores
-what they take (conv_tensor), the rest in plain arithmetic.
+cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a step is recorded (minidl.capture), and multiplies
+batches of 16-bit matrices as float32 (CuPy 14, its pull request 10317). Then, and for NumPy arrays, our own kernels run: on
+tensor cores what they take (conv_tensor), the rest in plain arithmetic.
 """
 
 import math
@@ -14,6 +14,7 @@ from minidl.kernels.cuda import conv_tensor
 from minidl.kernels.cuda.gemm import LARGEST, launch_in_parts, plan
 from minidl.kernels.cuda.launch import C_TYPES
 from minidl.kernels.portable import matmul as portable
+from minidl.kernels.recording import must_be_recordable
 
 
 def matmul(x, y):
@@ -31,11 +32,7 @@ def matmul(x, y):
 
 
 def _ours(x, y):
-    if isinstance(x, np.ndarray) or x.itemsize == 2 and max(x.ndim, y.ndim) > 2:
-        return True
-    import cupy
-
-    return cupy.cuda.get_current_stream().is_capturing()
+    return isinstance(x, np.ndarray) or must_be_recordable() or x.itemsize == 2 and max(x.ndim, y.ndim) > 2
 
 
 def product(x, y):

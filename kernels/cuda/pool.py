@@ -8,6 +8,7 @@ import numpy as np
 from minidl.kernels import namespace
 from minidl.kernels.cuda.launch import launch, ready, wide
 from minidl.kernels.cuda.sum import sum
+from minidl.kernels.recording import uploaded
 
 
 def max_windows(x, rows, columns):
@@ -52,59 +53,44 @@ def mean_windows(x, out_shape, rows, columns, divisors):
     if out_shape[2:] == (1, 1) and _whole(rows, x.shape[2]) and _whole(columns, x.shape[3]):
         return sum(x, (2, 3), True, float(divisors[0, 0]))
     y = namespace(x).empty(out_shape, x.dtype)
-    _over_windows("mean_windows", x, (_constant(x, divisors), y), rows, columns)
+    _over_windows("mean_windows", x, (_divisors(divisors, x), y), rows, columns)
     return y
 
 
 def spread_windows(gy, out_shape, rows, columns, divisors):
     """As the portable kernel."""
     gx = namespace(gy).empty(out_shape, gy.dtype)
-    launch("pool.spread_windows", gx.size, ready(gy), _constant(gy, divisors), gx, *out_shape[2:], *gy.shape[2:],
+    launch("pool.spread_windows", gx.size, ready(gy), _divisors(divisors, gy), gx, *out_shape[2:], *gy.shape[2:],
            *_covering(gy, out_shape, (rows, columns)), dtype=gy.dtype)
     return gx
 
 
 def _over_windows(name, x, arrays, rows, columns):
     out = next(array for array in reversed(arrays) if array is not None)
-    launch(f"pool.{name}", out.size, ready(x), *arrays, *x.shape[2:], *out.shape[2:], _bounds(rows, *_place(x)),
-           _bounds(columns, *_place(x)), rows.step, columns.step, dtype=x.dtype)
+    launch(f"pool.{name}", out.size, ready(x), *arrays, *x.shape[2:], *out.shape[2:], uploaded(_bounds(rows), x),
+           uploaded(_bounds(columns), x), rows.step, columns.step, dtype=x.dtype)
 
 
 def _covering(gy, out_shape, windows):
-    return [_covers(axis, size, *_place(gy)) for axis, size in zip(windows, out_shape[2:], strict=True)]
+    return [uploaded(_covers(axis, size), gy) for axis, size in zip(windows, out_shape[2:], strict=True)]
+
+
+def _divisors(divisors, x):
+    return uploaded(np.asarray(divisors, wide(x.dtype)), x)
 
 
 def _whole(windows, size) -> bool:
     return len(windows.starts) == 1 and windows.starts[0] == 0 and windows.stops[0] == size
 
 
-# Small arrays of the host are copied to the GPU once, as a copy waits for it and cannot be captured.
-
-
-def _place(x):
-    """What decides where arrays beside x are made: the module, and the number of the GPU."""
-    xp = namespace(x)
-    return xp, None if xp is np else x.device.id
+@functools.lru_cache(1024)
+def _bounds(windows):
+    return np.stack((windows.starts, windows.stops)).astype(np.int32)
 
 
 @functools.lru_cache(1024)
-def _bounds(windows, xp, device):
-    return xp.asarray(np.stack((windows.starts, windows.stops)), np.int32)
-
-
-@functools.lru_cache(1024)
-def _covers(windows, size, xp, device):
+def _covers(windows, size):
     """For each place of an axis, the first window that may hold it, and the first from which on none can."""
     earliest = np.minimum.accumulate(windows.starts[::-1])[::-1]  # of this and all later windows: dilation disorders starts
     ends = [np.searchsorted(bound, np.arange(size), "right") for bound in (windows.stops, earliest)]
-    return xp.asarray(np.stack(ends), np.int32)
-
-
-def _constant(x, numbers):
-    numbers = np.asarray(numbers, wide(x.dtype))
-    return _copied(numbers.tobytes(), numbers.dtype, *_place(x))
-
-
-@functools.lru_cache(1024)
-def _copied(content, dtype, xp, device):
-    return xp.asarray(np.frombuffer(content, dtype))
+    return np.stack(ends).astype(np.int32)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minidl.kernels import namespace
+from minidl.kernels import number
 from minidl.kernels.portable.philox import philox
 
 
@@ -20,4 +20,4 @@ def keep_below(p: float) -> int:
 def apply_mask(x, mask, scale):
     """y = x mask scale, in the dtype of x; the mask broadcasts. NaN and inf become NaN where they are dropped."""
     wide = np.promote_types(x.dtype, np.float32)
-    return (x * (mask * namespace(x).asarray(scale, wide))).astype(x.dtype, copy=False)
+    return (x * (mask * number(scale, wide, x))).astype(x.dtype, copy=False)

@@ -11,7 +11,7 @@ lowest first). Blocks count up in the lower two words, modulo 2^64; the upper tw
 
 import numpy as np
 
-from minidl.kernels import namespace
+from minidl.kernels import namespace, number
 
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -41,7 +41,7 @@ def philox_uniform(key, counter, n, dtype):
         words = philox(key, counter, 2 * n).astype(np.uint64)
         return ((words[0::2] >> 5 << 26) + (words[1::2] >> 6)).astype(dtype) * 2.0**-53
     bits = 24 if dtype == np.float32 else 11 if dtype == np.float16 else 8
-    return (philox(key, counter, n) >> (32 - bits)).astype(dtype) * namespace(key).asarray(2.0**-bits, dtype)
+    return (philox(key, counter, n) >> (32 - bits)).astype(dtype) * number(2.0**-bits, dtype, key)
 
 
 def philox_normal(key, counter, n, dtype):

@@ -19,7 +19,7 @@ from minidl.dtypes import (
     result_type,
 )
 from minidl.errors import DeviceError, DtypeError
-from minidl.kernels import namespace
+from minidl.kernels import number
 from minidl.op import Op
 from minidl.tensor import Tensor, astensor, method, wrap
 
@@ -183,9 +183,8 @@ def _as(value, dtype, like) -> Tensor:
     if isinstance(value, Tensor):
         return cast(value, dtype)
     if isinstance(value, Number):
-        xp = namespace(like)
         in_range = is_floating(dtype) or dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-        return wrap(xp.asarray(value, dtype) if in_range else xp.asarray(value).astype(dtype))
+        return wrap(number(value if in_range else np.asarray(value).astype(dtype), dtype, like))
     if not hasattr(value, "dtype"):
         raise DtypeError(f"expected a tensor or a number, got {type(value).__name__}")
     return cast(astensor(value), dtype)

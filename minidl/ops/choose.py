@@ -1,7 +1,7 @@
 """Choosing between elements: maximum, minimum, clamp, where. A tie shares the gradient, clamp passes it at its edges."""
 
 from minidl.errors import DtypeError
-from minidl.kernels import namespace
+from minidl.kernels import namespace, number
 from minidl.op import Op
 from minidl.ops.arithmetic import Broadcasting, apply_broadcast
 from minidl.ops.cast import as_floating, cast, promoted
@@ -60,9 +60,9 @@ class Clamp(Op):
     def forward(self, x):
         xp = namespace(x)
         self.save(x)
-        y = x if self.low is None else xp.maximum(x, xp.asarray(self.low, x.dtype))
+        y = x if self.low is None else xp.maximum(x, number(self.low, x.dtype, x))
         return y.copy() if y is x and self.high is None else y if self.high is None else xp.minimum(
-            y, xp.asarray(self.high, x.dtype))
+            y, number(self.high, x.dtype, x))
 
     def backward(self, gy):
         x = self.saved[0].detach()

@@ -6,6 +6,7 @@ from minidl.device import check_same_device
 from minidl.dtypes import is_floating
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.recording import current
 from minidl.op import FusedOp
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import where
@@ -43,9 +44,13 @@ class Labels:
         self.target = target.array.astype(np.int64, copy=False)
         self.ignore_index = ignore_index
         self.weight = None if weight is None else weight.array
+        if current() is None:  # a step that is being recorded cannot look at numbers; there the kernel gives NaN
+            self._check_range(classes)
+
+    def _check_range(self, classes: int) -> None:
         wrong = self.target.view(np.uint64) >= classes  # negative numbers are the largest
         if wrong.any():
-            wrong &= self.target != ignore_index
+            wrong &= self.kept
             if wrong.any():
                 raise IndexError(f"target class {self.target[wrong][0]} is out of range for {classes} classes")
 
@@ -55,10 +60,13 @@ class Labels:
         return self.target != self.ignore_index
 
     @property
-    def total(self) -> float:
-        """The sum of the weights of the rows that count: what the mean divides by."""
+    def total(self):
+        """The sum of the weights of the rows that count, in float64: what the mean divides by. It stays on the device."""
         kept = self.kept
-        return float(kept.sum() if self.weight is None else self.weight[self.target[kept]].sum(dtype=np.float64))
+        if self.weight is None:
+            return kept.sum(dtype=np.float64)
+        xp = namespace(kept)
+        return xp.where(kept, self.weight[xp.where(kept, self.target, 0)], 0).sum(dtype=np.float64)
 
     def picked(self, log_p: Tensor) -> Tensor:
         """-w_t log p_t of each row, 0 where it does not count."""
@@ -98,7 +106,7 @@ class CrossEntropy(FusedOp):
         if self.reduction == "none":
             return loss.reshape(self.labels.target.shape)
         self.divisor = self.labels.total if self.reduction == "mean" else 1
-        return kernel("sum", loss)(loss, (0,), False, self.divisor)
+        return (loss.sum(dtype=np.float64) / self.divisor).astype(x.dtype)
 
     def fast_backward(self, gy):
         x, log_total = (saved.array for saved in self.saved[:2])
@@ -116,7 +124,7 @@ class CrossEntropy(FusedOp):
         loss = self.labels.picked(log_p)
         if self.smoothing:
             loss = loss * (1 - self.smoothing) + self.labels.averaged(log_p) * self.smoothing
-        return reduced(loss, self.reduction, self.labels.total)
+        return reduced(loss, self.reduction, cast(wrap(self.labels.total), x.dtype))
 
     @staticmethod
     def _rows(x):
@@ -181,7 +189,7 @@ def nll_loss(input, target, weight=None, *, ignore_index=-100, reduction="mean")
     x = astensor(input)
     check_floating(x, "nll_loss")
     labels = Labels(x, target, weight, ignore_index)
-    return reduced(labels.picked(x), reduction, labels.total)
+    return reduced(labels.picked(x), reduction, cast(wrap(labels.total), x.dtype))
 
 
 @full_precision

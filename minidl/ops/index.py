@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl.errors import DeviceError, DtypeError, GraphError, ShapeError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.recording import current
 from minidl.op import Op
 from minidl.ops.inplace import check_writable, written_value
 from minidl.ops.reduce import axis_of
@@ -26,6 +27,8 @@ def check_indices(index, size: int, what: str, negative=False):
         raise DtypeError(f"{what}: indices must be integers, got {index.dtype}")
     if not index.size:
         return index.astype(np.int64)
+    if current() is not None and not isinstance(index, np.ndarray):
+        return index.astype(np.int64) % size  # a step that is being recorded cannot look at numbers, but they must stay in range
     least, low = index.min(), -size if negative else 0
     if least < low or index.max() >= size:
         wrong = index[(index < low) | (index >= size)][0]

@@ -4,10 +4,11 @@ import numpy as np
 
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels.half import REAL
+from minidl.kernels.recording import uploaded
 from minidl.kernels.shapes import pair
 from minidl.ops.gather import index_select
 from minidl.ops.precision import full_precision
-from minidl.tensor import Tensor, astensor, tensor
+from minidl.tensor import Tensor, astensor, wrap
 
 
 @full_precision
@@ -51,7 +52,7 @@ def _sizes(old, size, scale_factor):
 
 def _nearest(x: Tensor, axis: int, new: int, step: float) -> Tensor:
     places = np.minimum((np.arange(new) * step).astype(np.int64), x.shape[axis] - 1)
-    return index_select(x, axis, tensor(places, device=x.device))
+    return index_select(x, axis, wrap(uploaded(places, x.array)))
 
 
 def _linear(x: Tensor, axis: int, new: int, step: float, align_corners: bool) -> Tensor:
@@ -62,6 +63,6 @@ def _linear(x: Tensor, axis: int, new: int, step: float, align_corners: bool) ->
         places = np.maximum((np.arange(new) + 0.5) * step - 0.5, 0)
     low = np.minimum(places.astype(np.int64), old - 1)
     high = np.minimum(low + 1, old - 1)
-    weight = tensor((places - low).reshape([-1] + [1] * (3 - axis)), dtype=x.dtype, device=x.device)
-    at_low, at_high = (index_select(x, axis, tensor(at, device=x.device)) for at in (low, high))
+    weight = wrap(uploaded((places - low).reshape([-1] + [1] * (3 - axis)).astype(x.dtype), x.array))
+    at_low, at_high = (index_select(x, axis, wrap(uploaded(at, x.array))) for at in (low, high))
     return at_low + (at_high - at_low) * weight

@@ -7,7 +7,8 @@ chained and a rate set by hand is respected.
 import math
 from bisect import bisect_right
 
-from minidl.errors import CheckpointError, UsageError
+from minidl.errors import CaptureError, CheckpointError, UsageError
+from minidl.kernels.recording import current
 from minidl.optim.optimizer import Optimizer
 
 
@@ -47,6 +48,9 @@ class LRScheduler:
 
     def step(self) -> None:
         """Set the rates of the next epoch."""
+        if current() is not None:
+            raise CaptureError("a schedule's step() within a captured step would be made while it is recorded, and not at its "
+                               "replays: call it after the captured step, which follows the new rates")
         self.last_epoch += 1
         self._set(self.get_lr())
 

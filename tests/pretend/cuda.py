@@ -153,9 +153,6 @@ class Stream:
         if self.recorded is not None:
             graph.refuse("waiting for a stream")
 
-    def is_capturing(self):
-        return False
-
     def wait_event(self, event):
         if not event.recorded:
             raise RuntimeError("the event that a stream waits for was never recorded")
