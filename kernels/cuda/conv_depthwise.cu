@@ -62,7 +62,8 @@ conv2d_weight_grad(long long items, const real *gy, const real *x, real *gw, wid
             Digits d = window.now;
             int row = d.middle * g.sh + down, column = d.low * g.sw + right;
             if (row < 0 || row >= g.h || column < 0 || column >= g.w) continue;
-            sum += wide(gy[((d.high * g.o + o) * g.oh + d.middle) * g.ow + d.low]) * wide(x[((d.high * g.c + c) * g.h + row) * g.w + column]);
+            wide output = gy[((d.high * g.o + o) * g.oh + d.middle) * g.ow + d.low];
+            sum += output * wide(x[((d.high * g.c + c) * g.h + row) * g.w + column]);
         }
         sum = sum_of_warp(sum);
         if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;

@@ -6,10 +6,10 @@
 //   conv2d_input_grad    input channel c     pixel (image, h, w)     tap (o, a, b)        w            gy where tap sees pixel
 //   conv2d_weight_grad   output channel o    tap (c, a, b)           window (image, i, j) gy           x where window reads tap
 //
-// The gradient in x gathers: a pixel adds up what the windows that read it sent, in a fixed order. With a stride, of all taps only
-// every step-th sees a given pixel (geometry.cuh). Pixels are therefore sorted into phases, by h % sh and w % sw: within a phase
-// all are seen by the same taps, and the map is a convolution of stride 1 with those. So no product is with a zero in between, of
-// which there would be 3 in 4 at stride 2.
+// The gradient in x gathers: a pixel adds up what the windows that read it sent, in a fixed order. With a stride, of all taps
+// only every step-th sees a given pixel (geometry.cuh). Pixels are therefore sorted into phases, by h % sh and w % sw: within a
+// phase all are seen by the same taps, and the map is a convolution of stride 1 with those. So no product is with a zero in
+// between, of which there would be 3 in 4 at stride 2.
 //
 // The weight gradient has few elements and long sums: they are cut into parts for different blocks, which parts.cu adds up.
 //
@@ -22,38 +22,39 @@ struct Steps {
     int plane, row, column;
 };
 
-// Where i alone puts a pixel.
+// Where the i of element (i, k) alone puts its pixel.
 struct alignas(16) Corner {
     int offset, row, column;
 };
 
-// The operand whose element (i, k) is the pixel in row top + middle digit of i * steps_i.row + middle digit of k * steps_k.row, and
-// in a column likewise. Zeros surround the image. Corners are worked out once for the tile, and stay in shared memory, as there
-// are no registers left for them.
+// The operand whose element (i, k) is a pixel: the digits of k, each times its step, lead there from the corner of i. Zeros
+// surround the image. Corners are worked out once for the tile, and stay in shared memory, as there are no registers left for
+// them.
 struct Image {
     const real *first;
     bool along_k;
     int height, width;
     Counter counter;
-    Steps steps_k;
+    Steps steps;
     Corner *corners;
 
     __device__ wide at(int i) const {
         Digits k = counter.now;
         Corner corner = corners[i];
-        int down = k.middle * steps_k.row, right = k.low * steps_k.column;
+        int down = k.middle * steps.row, right = k.low * steps.column;
         // A negative number is a huge one without its sign. With & there are no branches.
         bool inside = (unsigned(corner.row + down) < height) & (unsigned(corner.column + right) < width) & (counter.left > 0);
-        return inside ? wide(first[corner.offset + k.high * steps_k.plane + down * width + right]) : 0;
+        return inside ? wide(first[corner.offset + k.high * steps.plane + down * width + right]) : 0;
     }
-    // Those of ``first`` and what follows, of ``size``; i counts in digits of (middles, lows).
+    // Of the i from ``first`` on, which end at ``size``: (top, left) and the digits of i, each times its step.
     __device__ void find_corners(int first, int size, int middles, int lows, Steps steps, int top, int left) {
         __shared__ Corner found[COLUMNS];
         if (threadIdx.x < COLUMNS) {
             Digits i = digits_of(first + threadIdx.x, middles, lows);
             int row = top + i.middle * steps.row, column = left + i.low * steps.column;
+            int offset = i.high * steps.plane + row * width + column;
             int nowhere = -(1 << 30);  // no k leads from there into the image
-            found[threadIdx.x] = {i.high * steps.plane + row * width + column, first + threadIdx.x < size ? row : nowhere, column};
+            found[threadIdx.x] = {offset, first + threadIdx.x < size ? row : nowhere, column};
         }
         __syncthreads();
         corners = found;
@@ -67,7 +68,8 @@ __device__ void convolve(const real *x, const real *w, const real *b, real *y, c
     Tile<ROWS> tile(outputs, g.windows);
     int group = tile.rest;
 
-    Matrix weights = {w + (group * outputs + tile.row) * depth, true, outputs - tile.row, depth, Counter(DEPTH, 1, 1, depth), 1, 0, 0};
+    Matrix weights = {w + (group * outputs + tile.row) * depth, true, outputs - tile.row, depth, Counter(DEPTH, 1, 1, depth),
+                      1, 0, 0};
     Image pixels = {x + group * channels * image, false, g.h, g.w, Counter(DEPTH, g.kh, g.kw, depth), {image, g.dh, g.dw}};
     pixels.find_corners(tile.column, g.windows, g.oh, g.ow, {g.c * image, g.sh, g.sw}, -g.ph, -g.pw);
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];
@@ -78,8 +80,7 @@ __device__ void convolve(const real *x, const real *w, const real *b, real *y, c
         if (b) sum += b[group * outputs + m];
         return relu && sum <= 0 ? wide(0) : sum;  // NaN stays NaN
     };
-    store<ROWS>(sums, tile, y + group * outputs * output, output, outputs, g.windows, output % 4 == 0,
-                offset, finish);
+    store<ROWS>(sums, tile, y + group * outputs * output, output, outputs, g.windows, output % 4 == 0, offset, finish);
 }
 
 template <int ROWS> __device__ void input_grad(const real *gy, const real *w, real *gx, const Geometry &g) {
@@ -116,7 +117,8 @@ __device__ void weight_grad(const real *gy, const real *x, real *gw, wide *parti
     int group = tile.rest % g.groups, part = tile.rest / g.groups;
 
     Counter counter(DEPTH, g.oh, g.ow, min(g.windows, (part + 1) * length));
-    Matrix gradients = {gy + (group * outputs + tile.row) * output, true, outputs - tile.row, output, counter, g.o * output, g.ow, 1};
+    Matrix gradients = {gy + (group * outputs + tile.row) * output, true, outputs - tile.row, output, counter,
+                        g.o * output, g.ow, 1};
     Image pixels = {x + group * channels * image, true, g.h, g.w, counter, {g.c * image, g.sh, g.sw}};
     pixels.find_corners(tile.column, taps, g.kh, g.kw, {image, g.dh, g.dw}, -g.ph, -g.pw);
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];

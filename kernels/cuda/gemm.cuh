@@ -36,11 +36,11 @@ struct Matrix {
     }
 };
 
-// The share of one thread in bringing an operand: the elements (i, k), (i + 32, k), (i + 64, k), ... of EXTENT x 8. The lanes of a
-// warp read memory in order where they can: 8 values of k for 4 of i, or 32 of i for one k. The shared buffer holds k after k, each
-// EXTENT + 4 numbers long: in both orders the 32 numbers that a warp stores go into 32 banks, as bank 4k + i or i. Numbers are read
-// one by one, as windows begin anywhere: in the largest tile that is 8 reads of a thread for its 512 multiply-adds, and vectors of
-// four would save 6.
+// The share of one thread in bringing an operand: the elements (i, k), (i + 32, k), (i + 64, k), ... of EXTENT x 8. The lanes of
+// a warp read memory in order where they can: 8 values of k for 4 of i, or 32 of i for one k. The shared buffer holds k after k,
+// each EXTENT + 4 numbers long: in both orders the 32 numbers that a warp stores go into 32 banks, as bank 4k + i or i. Numbers
+// are read one by one, as windows begin anywhere: in the largest tile that is 8 reads of a thread for its 512 multiply-adds, and
+// vectors of four would save 6.
 template <int EXTENT, class Operand> struct Share {
     Operand operand;
     int i, k;
@@ -63,8 +63,8 @@ template <int EXTENT, class Operand> struct Share {
     }
 };
 
-// Which tile of C this block computes: those of one column of tiles follow each other, as they read the same of the larger B. What
-// else blocks are counted by comes after that, as ``rest``.
+// Which tile of C this block computes: those of one column of tiles follow each other, as they read the same of the larger B.
+// What else blocks are counted by comes after that, as ``rest``.
 template <int ROWS> struct Tile {
     int row, column, rest;
 
@@ -79,8 +79,8 @@ template <class Number, int N> struct alignas(N * sizeof(Number) < 16 ? N * size
     Number number[N];
 };
 
-// The part of the tile that a thread computes: rows and columns in runs of up to four, so that they are read from shared memory as
-// vectors. The 32 lanes of a warp, 4 down and 8 across, read 8 vectors side by side, which are in different banks.
+// The part of the tile that a thread computes: rows and columns in runs of up to four, so that they are read from shared memory
+// as vectors. The 32 lanes of a warp, 4 down and 8 across, read 8 vectors side by side, which are in different banks.
 template <int ROWS> struct Part {
     static constexpr int HEIGHT = ROWS / 16, WIDTH = COLUMNS / 16;
     static constexpr int RUN = HEIGHT < 4 ? HEIGHT : 4;

@@ -18,7 +18,8 @@ extern "C" __global__ void im2col(long long items, const real *x, real *cols, Ge
 extern "C" __global__ void col2im(long long items, const real *cols, real *x, Geometry g) {
     long long i = (long long) blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= items) return;
-    Taps down = taps_of(i / g.w % g.h, g.kh, g.sh, g.ph, g.dh, g.step_h), across = taps_of(i % g.w, g.kw, g.sw, g.pw, g.dw, g.step_w);
+    Taps down = taps_of(i / g.w % g.h, g.kh, g.sh, g.ph, g.dh, g.step_h);
+    Taps across = taps_of(i % g.w, g.kw, g.sw, g.pw, g.dw, g.step_w);
     long long plane = i / g.w / g.h;
     wide sum = 0;
     for (int a = 0; a < down.count; a++) {

@@ -1,4 +1,4 @@
-// z (B, M, N) = x (B, M, K) y (B, K, N), for matrices anywhere in memory: transposed ones and slices are not copied. See gemm.cuh.
+// z (B, M, N) = x (B, M, K) y (B, K, N) for matrices anywhere in memory: transposed ones and slices are not copied (gemm.cuh).
 //
 // Where a product has few elements and long sums, these are cut into parts of ``length`` for different blocks: they go to partial
 // (parts, B, M, N), and parts.cu adds them up.
@@ -19,10 +19,9 @@ __device__ void product(const real *x, Layout of_x, const real *y, Layout of_y, 
     int batch = tile.rest % batches;
     int part = tile.rest / batches;
     Counter counter(DEPTH, 1, 1, min(k, (part + 1) * length));
-    Matrix left = {x + batch * of_x.batch + tile.row * of_x.row, nearer(of_x.column, of_x.row), m - tile.row, of_x.row, counter,
-                   of_x.column, 0, 0};
-    Matrix right = {y + batch * of_y.batch + tile.column * of_y.column, nearer(of_y.row, of_y.column), n - tile.column, of_y.column,
-                    counter, of_y.row, 0, 0};
+    x += batch * of_x.batch + tile.row * of_x.row, y += batch * of_y.batch + tile.column * of_y.column;
+    Matrix left = {x, nearer(of_x.column, of_x.row), m - tile.row, of_x.row, counter, of_x.column, 0, 0};
+    Matrix right = {y, nearer(of_y.row, of_y.column), n - tile.column, of_y.column, counter, of_y.row, 0, 0};
     wide sums[Part<ROWS>::HEIGHT][Part<ROWS>::WIDTH];
     multiply<ROWS>(left, right, part * length, sums);
     store_matrix<ROWS>(sums, tile, z, partial, m, n);
