@@ -12,7 +12,8 @@ from minidl.kernels.constants import derived
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.gemm import SUMS, add_product, pack, steps
 from minidl.kernels.cpu.instructions import BYTES
-from minidl.kernels.cpu.moves import aligned, move, part, pick
+from minidl.kernels.cpu.moves import aligned, move, pick
+from minidl.kernels.cpu.thinned import spread, thinned
 from minidl.kernels.cpu.threads import get_num_threads, split
 from minidl.kernels.cpu.vector import ROWS, VECTORS, multiply_ahead
 from minidl.kernels.shapes import windows
@@ -46,8 +47,7 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
     visited = gx if everywhere else np.empty((*x_shape[:2], *gy.shape[2:]), gy.dtype)
     _multiply(w, w.shape[1], 1, gy, (1, 1), 0, visited, False)
     if not everywhere:
-        split(_write_visited, x_shape[0] * x_shape[1], gx.size, visited.reshape(-1), visited.shape[2:], geometry.stride,
-              gx.reshape(-1), gx.shape[2:])
+        spread(visited, geometry.stride, gx)
     return gx
 
 
@@ -55,7 +55,7 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
     if not gy.size:
         return np.zeros(w_shape, x.dtype)
-    x, gw = _visited(x, geometry), np.empty(w_shape, x.dtype)
+    x, gw = thinned(x, geometry.stride), np.empty(w_shape, x.dtype)
     images, outputs, channels, size = len(x), *w_shape[:2], gy.shape[2] * gy.shape[3]
     chunks = -(-images * size // CHUNK)
     parts = min(chunks, max(2, min(PARTS, PARTS_BYTES // gw.nbytes)))
@@ -195,33 +195,3 @@ def _pack_pixels(x, channels, size, first, count, packed, strips):
         run, base = min(count - done, size - (first + done) % size), _place(first + done, channels, Grid(size, size, 0, 1), size)
         pack(0, strips, x, base, size, 1, channels, run, packed, done, count)
         done += run
-
-
-def _visited(x, geometry):
-    """The pixels that the windows see."""
-    sh, sw = geometry.stride
-    if sh == sw == 1:
-        return x
-    n, channels, height, width = x.shape
-    y = np.empty((n, channels, -(-height // sh), -(-width // sw)), x.dtype)
-    split(_read_visited, n * channels, y.size, x.reshape(-1), (height, width), geometry.stride, y.reshape(-1), y.shape[2:])
-    return y
-
-
-@jit
-def _read_visited(start, stop, x, x_size, stride, y, y_size):
-    (height, width), (rows, columns) = x_size, y_size
-    for plane in range(start, stop):
-        pick(x, plane * height * width, stride[0] * width, stride[1], y, plane * rows * columns, columns, rows, columns)
-
-
-@jit
-def _write_visited(start, stop, y, y_size, stride, x, x_size):
-    """The inverse; what is not visited gets 0."""
-    (height, width), (rows, columns) = x_size, y_size
-    for plane in range(start, stop):
-        part(x, plane * height * width, height * width)[:] = 0
-        for i in range(rows):
-            line, at = part(y, (plane * rows + i) * columns, columns), (plane * height + i * stride[0]) * width
-            for j in range(columns):
-                x[at + j * stride[1]] = line[j]
