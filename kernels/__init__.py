@@ -67,11 +67,6 @@ def namespace(array: Any):
     return np if isinstance(array, (np.ndarray, np.generic)) else sys.modules["cupy"]
 
 
-def number(value, dtype, like: Any):
-    """A number as a 0-d array beside ``like``. A GPU gets it as an argument of a kernel, not by a copy from the CPU."""
-    return np.asarray(value, dtype) if isinstance(like, (np.ndarray, np.generic)) else namespace(like).full((), value, dtype)
-
-
 def kernel(name: str, array: Any) -> Callable:
     """The implementation of kernel ``name`` for arrays like ``array`` (its type and dtype decide).
 

@@ -18,6 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minidl.kernels import namespace
+
 PAGE = 1 << 16  # bytes: a copy of up to 64 KiB does not wait for the GPU
 ALIGNMENT = 16
 
@@ -121,6 +123,11 @@ def live(numbers: Callable, dtype, count: int, xp):
     """An array of what ``numbers()`` gives, at most ``count`` numbers; in a recorded step, of what it gives at each replay."""
     recording = current()
     return xp.array(numbers(), dtype) if recording is None else recording.live(numbers, dtype, count)
+
+
+def number(value, dtype, like):
+    """A number as a 0-d array beside ``like``. A GPU gets it as an argument of a kernel, not by a copy from the CPU."""
+    return np.asarray(value, dtype) if isinstance(like, (np.ndarray, np.generic)) else namespace(like).full((), value, dtype)
 
 
 def uploaded(array: np.ndarray, like):

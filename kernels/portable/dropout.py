@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minidl.kernels import number
 from minidl.kernels.portable.philox import philox
+from minidl.kernels.recording import number
 
 
 def dropout_mask(key, counter, shape, p):

@@ -11,7 +11,8 @@ lowest first). Blocks count up in the lower two words, modulo 2^64; the upper tw
 
 import numpy as np
 
-from minidl.kernels import namespace, number
+from minidl.kernels import namespace
+from minidl.kernels.recording import number
 
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57

@@ -12,6 +12,7 @@ import numpy as np
 from minidl.dtypes import float16, float32
 from minidl.errors import CheckpointError, DtypeError, GraphError, UsageError
 from minidl.kernels import kernel, namespace
+from minidl.kernels.recording import current
 from minidl.ops.create import full
 from minidl.tensor import Tensor, written
 
@@ -30,7 +31,8 @@ class GradScaler:
 
     A scale that is too large makes gradients overflow: the step is skipped, and ``update`` multiplies the scale by
     ``backoff_factor``. After ``growth_interval`` steps without overflow it multiplies it by ``growth_factor``. Scale and counter
-    lie on the device of the first loss, whatever ``device`` says, and only ``step`` waits for it, once for each optimizer.
+    lie on the device of the first loss, whatever ``device`` says, and only ``step`` waits for it, once for each optimizer; in a
+    captured step (``minidl.capture``) nothing waits, and steps that are left out count in Adam's bias correction.
     With ``enabled=False`` nothing is scaled and ``step`` is the optimizer's.
 
     Raises UsageError for a growth factor up to 1, or a backoff factor that is not between 0 and 1.
@@ -113,6 +115,12 @@ class GradScaler:
         if not progress.found_inf:
             raise GraphError("GradScaler.step: no parameter of this optimizer has a gradient; call scale(loss).backward() first")
         progress.stage = STEPPED
+        if current() is not None:  # a step that is being recorded cannot wait: its kernels look at what was found
+            optimizer.found_inf = sum(progress.found_inf.values())
+            try:
+                return optimizer.step(**kwargs)
+            finally:
+                optimizer.found_inf = None
         if not any(found.item() for found in progress.found_inf.values()):
             return optimizer.step(**kwargs)
         return None

@@ -19,7 +19,7 @@ from minidl.dtypes import (
     result_type,
 )
 from minidl.errors import DeviceError, DtypeError
-from minidl.kernels import number
+from minidl.kernels.recording import number
 from minidl.op import Op
 from minidl.tensor import Tensor, astensor, method, wrap
 

@@ -1,7 +1,8 @@
 """Choosing between elements: maximum, minimum, clamp, where. A tie shares the gradient, clamp passes it at its edges."""
 
 from minidl.errors import DtypeError
-from minidl.kernels import namespace, number
+from minidl.kernels import namespace
+from minidl.kernels.recording import number
 from minidl.op import Op
 from minidl.ops.arithmetic import Broadcasting, apply_broadcast
 from minidl.ops.cast import as_floating, cast, promoted

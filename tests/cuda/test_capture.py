@@ -8,6 +8,7 @@ import pytest
 
 import minidl
 from minidl import nn, optim
+from minidl.amp import GradScaler
 from minidl.errors import CaptureError, DeviceError, UsageError
 from minidl.kernels import recording
 from minidl.random import default_generator
@@ -118,6 +119,29 @@ def test_steps_are_left_out_by_a_number_on_the_device():
         step(on_gpu(np.ones(2, np.float32)), on_gpu(np.float32(found_inf)))
         seen.append(round(p.tolist()[0], 3))
     assert seen == [-1, -2, -2, seen[3]] and seen[3] < -2.5
+
+
+def test_the_loss_scale_lives_on_the_device():
+    def run(wrap):
+        w = on_gpu(np.ones(3, np.float32)).requires_grad_()
+        optimizer, scaler = optim.SGD([w], lr=0.1, momentum=0.9), GradScaler(init_scale=4.0, growth_interval=2)
+
+        @wrap
+        def step(x):
+            optimizer.zero_grad()
+            scaler.scale((w * x).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+        seen = []
+        for value in (1.0, 2.0, np.inf, 0.5, 1.5, np.nan, 1.0, 1.0):
+            step(on_gpu(np.full(3, value, np.float32)))
+            seen.append((w.tolist(), scaler.get_scale()))
+        return seen
+
+    captured = run(minidl.capture)
+    assert captured == run(lambda step: step)
+    assert captured[2][0] == captured[1][0] and [scale for _, scale in captured] == [4, 8, 4, 4, 8, 4, 4, 8]
 
 
 def test_other_shapes_and_values_have_recordings_of_their_own():
