@@ -131,7 +131,7 @@ def max_memory_allocated(device=None) -> int:
     Arrays that other threads make are not counted.
     """
     now = memory_allocated(device)
-    return now if _peaks is None else max(now, _peaks.most[_number(device)])
+    return max(now, _peaks.most[_number(device)]) if _peaks is not None and _in_use() else now
 
 
 def mem_get_info(device=None) -> tuple[int, int]:

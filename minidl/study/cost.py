@@ -12,6 +12,7 @@ from minidl.ops.matmul import Linear, MatMul
 def multiply_adds(op: Op, inputs, output) -> int:
     """The products that are summed up by one application of an op to arrays, biases not counted; 0 for elementwise ops.
 
+    >>> import numpy as np
     >>> multiply_adds(Linear(), (np.ones((2, 3)), np.ones((4, 3))), np.ones((2, 4)))
     24
     """
