@@ -91,7 +91,7 @@ def test_gradients_rounded_once(name, dtype):
 
 def test_every_kernel_of_numbers_has_a_case():
     elsewhere = {"max_windows", "sgd_update", "adam_update", "rmsprop_update", "adadelta_update",  # tests/ops/test_half.py
-                 "philox", "philox_uniform", "philox_normal", "dropout_mask",
+                 "update_each", "philox", "philox_uniform", "philox_normal", "dropout_mask",
                  "unscale", "update_scale"}  # tests/amp
     assert set(KERNELS) - elsewhere == set(CASES) | set(GRADIENTS)
 
