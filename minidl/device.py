@@ -12,11 +12,28 @@ from minidl.kernels.recording import current
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # of CUDA's errors
 
 
-class Device(NamedTuple):
-    """Where an array lives: ``Device("cpu")`` or ``Device("cuda", 0)``."""
-
+class _Fields(NamedTuple):
     type: str
     index: int | None = None
+
+
+class Device(_Fields):
+    """Where an array lives: ``Device("cpu")``, ``Device("cuda:0")`` or ``Device("cuda", 0)``. Without a number it is the GPU that
+    is current when the device is used.
+
+    Raises DeviceError for another name.
+
+    >>> Device("cuda:1")
+    Device(type='cuda', index=1)
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, type: str, index: int | None = None):
+        kind, colon, number = str(type).partition(":")
+        if kind not in ("cpu", "cuda") or colon and (kind == "cpu" or not number.isdigit()):
+            raise DeviceError(f"unknown device {type!r}: expected 'cpu', 'cuda' or 'cuda:N'")
+        return super().__new__(cls, kind, int(number) if number else index)
 
     def __str__(self):
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -37,15 +54,11 @@ class Device(NamedTuple):
         """
         if device is None:
             device = _default[0]
-        if isinstance(device, Device) and (device is CPU or device.index is not None):
-            return device
-        kind, _, index = str(device).partition(":")
-        if kind == "cpu" and not index:
+        device = device if isinstance(device, Device) else Device(device)
+        if device.type == "cpu":
             return CPU
-        if kind != "cuda" or (index and not index.isdigit()):
-            raise DeviceError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
         count = gpu_count()
-        number = int(index) if index else _cupy().cuda.runtime.getDevice()
+        number = _cupy().cuda.runtime.getDevice() if device.index is None else device.index
         if number >= count:
             raise DeviceError(f"there is no GPU {number}: this machine has {count}, counted from cuda:0")
         return Device("cuda", number)

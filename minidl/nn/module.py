@@ -301,7 +301,7 @@ class Module:
 
     def cuda(self, device=0) -> "Module":
         """All parameters and buffers on a GPU."""
-        return self.to(f"cuda:{device}")
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device)
 
     # Hooks
 
