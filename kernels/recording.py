@@ -130,18 +130,22 @@ def number(value, dtype, like):
     return np.asarray(value, dtype) if isinstance(like, (np.ndarray, np.generic)) else namespace(like).full((), value, dtype)
 
 
-def uploaded(array: np.ndarray, like):
-    """The array on the device of ``like``, not to be changed: equal ones may share their memory."""
+def uploaded(array: np.ndarray, like, often=True):
+    """The array on the device of ``like``, not to be changed: equal ones may share their memory. Of those that hardly come again
+    (not ``often``), only the latest few are kept for it.
+    """
     if isinstance(like, np.ndarray):
         return array
-    found = _uploaded(array.tobytes(), array.dtype, array.shape, like.device.id)
+    found = (_uploaded if often else _uploaded_lately)(array.tobytes(), array.dtype, array.shape, like.device.id)
     if (recording := current()) is not None:
         recording.keep(found)
     return found
 
 
-@functools.lru_cache(maxsize=1024)
-def _uploaded(data: bytes, dtype, shape, device):
+def _upload(data: bytes, dtype, shape, device):
     cupy, recording = sys.modules["cupy"], current()
     with cupy.cuda.Device(device), recording.beside() if recording is not None else contextlib.nullcontext():
         return cupy.array(np.frombuffer(data, dtype).reshape(shape))
+
+
+_uploaded, _uploaded_lately = functools.lru_cache(1024)(_upload), functools.lru_cache(8)(_upload)

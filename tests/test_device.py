@@ -156,8 +156,8 @@ def test_indices_and_values_of_the_cpu_go_to_the_gpu(cupy):
 
 
 def test_training_leaves_no_memory_behind(cupy):
-    pool = cupy.get_default_memory_pool()
-    before = pool.used_bytes()
+    """But for constants of kernels, and the latest tables of where parameters and gradients are."""
+    pool, before = cupy.get_default_memory_pool(), 0
 
     def train():
         net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).to("cuda")
@@ -169,5 +169,9 @@ def test_training_leaves_no_memory_behind(cupy):
             optimizer.step()
         assert pool.used_bytes() > before
 
-    train()
-    assert pool.used_bytes() == before
+    for _ in range(5):
+        train()
+    before = pool.used_bytes()
+    for _ in range(3):
+        train()
+        assert pool.used_bytes() == before

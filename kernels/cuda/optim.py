@@ -20,8 +20,8 @@ def update_each(rule, arrays, numbers, found_inf=None):
         rows.append((blocks, each[0].size, *pointers, *[0] * (ARRAYS - len(each))))
         blocks += -(-each[0].size // CHUNK)
     options = live(lambda: OPTIONS[rule](*numbers()), np.float64, MOST_OPTIONS, namespace(like))
-    launch(f"optim.{rule}", blocks, uploaded(np.array(rows, np.int64), like), len(rows), options, found_inf,
-           dtype=like.dtype, per_item=THREADS)
+    table = uploaded(np.array(rows, np.int64), like, often=False)  # another one if gradients have moved
+    launch(f"optim.{rule}", blocks, table, len(rows), options, found_inf, dtype=like.dtype, per_item=THREADS)
     for (p, *_), (value, *_) in zip(arrays, prepared, strict=True):
         if value is not p:
             p[...] = value
