@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 PARITY = .venv-parity
 PIP = pip --disable-pip-version-check install --quiet
-ON_DEVICE = tests/ops tests/nn tests/optim tests/test_engine.py
+ON_DEVICE = tests/ops tests/nn tests/optim tests/cuda tests/test_engine.py
 
 .PHONY: help train test test-gpu test-slow parity bars bench docs clean
 

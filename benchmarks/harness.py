@@ -58,6 +58,7 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",))
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"processes for each framework (default {rounds})")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for every framework (default: all)")
+    parser.add_argument("--machine", default="", help="a word for the results' file, where those of several machines are kept")
     if cases != ("",):
         parser.add_argument("--only", nargs="+", choices=cases, default=cases, help="these cases alone")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
@@ -73,7 +74,7 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",))
     report = _report(name, description, found, options)
     _print(report)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}{_suffix(options.threads)}.json"
+    path = RESULTS / f"{name}{options.machine and '_' + options.machine}{_suffix(options.threads)}.json"
     if len(found) < len(cases) and path.exists():
         report = _joined(json.loads(path.read_text()), report)
     path.write_text(json.dumps(report, indent=1) + "\n")
