@@ -26,7 +26,8 @@ test-gpu: $(VENV)/.test  ## all tests on the GPU, where there are one and CuPy: 
 
 test-slow: $(VENV)/.test  ## long loops: kills, fuzzing, and the kernels with bounds checks
 	$(BIN)/python -m pytest -n 2 -m slow tests
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not bars" --ignore tests/test_readme.py tests
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not bars" -k "not cuda and not mma and not conv_tensor" \
+		--ignore tests/test_readme.py tests
 
 parity: $(PARITY)/.parity  ## the comparison with PyTorch, in an environment of its own
 	$(PARITY)/bin/python -m pytest -n 2 -m "not slow" tests/parity
