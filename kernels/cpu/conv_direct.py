@@ -64,7 +64,7 @@ def conv2d(x, w, b, geometry, relu=False):
     y = np.empty((len(x), len(w), *size), x.dtype)
     outputs, channels, taps = len(w) // geometry.groups, w.shape[1], w.shape[2] * w.shape[3]
     weights = Weights(w.ravel(), outputs * channels * taps, channels * taps, taps, np.arange(taps), outputs, channels)
-    packed = derived(w, "direct", lambda: _packed(weights, geometry.groups))
+    packed = derived(w, ("direct", geometry.groups), lambda: _packed(weights, geometry.groups))
     _correlate(x, weights, packed, b, y, geometry.groups, _places(w.shape, geometry), geometry.stride, geometry.padding, (0, 0),
                (1, 1), size, relu)
     return y

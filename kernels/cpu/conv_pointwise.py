@@ -77,7 +77,7 @@ def _multiply(w, step, lane, x, stride, bias, y, relu):
     lanes = BYTES // x.itemsize
     padded = np.zeros(-(-outputs // lanes) * lanes, x.dtype)
     padded[:outputs] = bias
-    packed = derived(w, ("pointwise", step, lane), lambda: _packed(w, step, lane, outputs, channels))
+    packed = derived(w, ("pointwise", step, lane, outputs), lambda: _packed(w, step, lane, outputs, channels))
     width = VECTORS * lanes
     block = _block(-(-n * size // width), x.itemsize * channels * width) * width
     split(_multiply_pixels, -(-n * size // block), y.size * channels // lanes, packed, x.reshape(-1), padded, channels, outputs,
