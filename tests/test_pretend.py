@@ -27,6 +27,13 @@ def test_arrays_of_cpu_and_gpu_do_not_mix(cupy, mixed):
     assert x.get().tolist() == y.tolist()
 
 
+def test_products_of_matrices_keep_their_dtype(cupy):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    for dtype in (bfloat16, np.float16, np.float32):
+        x = cupy.ones((2, 3), dtype)
+        assert (x @ x.T).dtype == dtype and (x @ x.T).get().tolist() == [[3, 3], [3, 3]]
+
+
 def test_numpy_numbers_copies_and_indices_do(cupy):
     host = np.arange(6.0).reshape(2, 3)
     x = cupy.asarray(host)

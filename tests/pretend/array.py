@@ -335,9 +335,14 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
     return array(a, dtype, bool(copy), order or "K")
 
 
+def _matmul(x, y, **options):
+    """NumPy's, which multiplies bfloat16 as float32, with CuPy's dtype."""
+    return np.matmul(x, y, **options).astype(np.result_type(x, y), copy=False)
+
+
 def _functions():
     """The functions, types and constants of the module and of linalg; methods go to the class."""
-    found = {"array": array, "asarray": asarray}
+    found = {"array": array, "asarray": asarray, "matmul": _forwarded("matmul", _matmul)}
     for name, parameters in PARAMETERS.items():
         folder, _, last = name.rpartition(".")
         thing = getattr({"": np, "linalg": np.linalg, "ndarray": np.ndarray}[folder], last)
