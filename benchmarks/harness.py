@@ -4,7 +4,8 @@ A benchmark is a module with a function ``measure(framework) -> {name: seconds}`
 whose name may be followed by a way to run it, as in "torch compile". With cases it is ``measure(framework, case)``, in a process
 for each.
 Two frameworks in one process fight over threads and caches, and machines drift, so each round starts one fresh process for
-each framework, in turn, and ratios are taken between medians over the rounds. Peak memory is the process's own.
+each framework, in turn, and ratios are taken between medians over the rounds. Peak memory is the process's own. A process that
+fails is said and left out, and what was measured before it is kept.
 """
 
 import argparse
@@ -25,22 +26,25 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def seconds(function, repeat=7, at_least=0.2) -> float:
-    """Median time of one call: batches of calls that take ``at_least`` / ``repeat`` seconds each, after a warm-up."""
-    function()
-    start = time.perf_counter()
-    function()
-    calls = max(1, int(at_least / repeat / max(time.perf_counter() - start, 1e-7)))
-    times = []
-    for _ in range(repeat):
+def seconds(function, repeat=7, at_least=0.2, wait=None) -> float:
+    """Median time of one call: batches of calls that take ``at_least`` / ``repeat`` seconds each, after a warm-up. ``wait`` ends
+    each batch, as a GPU is still at work when a call returns.
+    """
+    def batch(calls):
         start = time.perf_counter()
         for _ in range(calls):
             function()
-        times.append((time.perf_counter() - start) / calls)
-    return statistics.median(times)
+        if wait is not None:
+            wait()
+        return (time.perf_counter() - start) / calls
+
+    batch(1)
+    calls = max(1, int(at_least / repeat / max(batch(1), 1e-7)))
+    return statistics.median(batch(calls) for _ in range(repeat))
 
 
 _built: list[int] = []
+_noted: dict[str, int] = {}
 
 
 def built() -> None:
@@ -48,37 +52,54 @@ def built() -> None:
     _built.append(_resident())
 
 
+def note_bytes(name: str, size: int) -> None:
+    """Called by a measurement: a peak of memory that only it knows, such as the GPU's; ``name`` is a key of MEMORY."""
+    _noted[name] = size
+
+
 def _resident() -> int:
     """Bytes of this process that are in memory now; Linux alone tells."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",)) -> None:
-    """The command line of a benchmark script."""
+def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",), rates=None) -> None:
+    """The command line of a benchmark script.
+
+    ``rates(case, times)`` says more: from {row: {framework: seconds}} to {row: {name: figure}}, to stand beside the seconds.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"processes for each framework (default {rounds})")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for every framework (default: all)")
-    parser.add_argument("--machine", default="", help="a word for the results' file, where those of several machines are kept")
     if cases != ("",):
         parser.add_argument("--only", nargs="+", choices=cases, default=cases, help="these cases alone")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON (default benchmarks/results)")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         _work(module, options.threads, *options.worker)
         return
-    name = module.rsplit(".", 1)[-1]
+    name = module.removeprefix("benchmarks.").replace(".", "_")
     installed = [peer for peer in peers if importlib.util.find_spec(peer.split()[0])]
     for peer in sorted(set(peers) - set(installed)):
         print(f"{peer} is not installed, and left out")
-    found = {case: _alternate(module, ["minidl", *installed], options, case) for case in getattr(options, "only", cases)}
-    report = _report(name, description, found, options)
-    _print(report)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}{options.machine and '_' + options.machine}{_suffix(options.threads)}.json"
-    if len(found) < len(cases) and path.exists():
-        report = _joined(json.loads(path.read_text()), report)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out.resolve() / f"{name}{_suffix(options.threads)}.json"
+    before = json.loads(path.read_text()) if path.exists() else None
+    found, failed = {}, []
+    for case in getattr(options, "only", cases):
+        runs = _alternate(module, ["minidl", *installed], options, case)
+        failed += [f"{case} {framework}".lstrip() for framework, ran in runs.items() if len(ran) < options.rounds]
+        runs = {framework: ran for framework, ran in runs.items() if len(ran) == options.rounds}
+        if "minidl" in runs:
+            found[case] = runs
+            report = _report(name, description, found, options, rates)
+            joined = _joined(before, report) if before and len(found) < len(cases) else report
+            path.write_text(json.dumps(joined, indent=1) + "\n")
+    if found:
+        _print(report)
+        print(f"written to {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def _suffix(threads: int) -> str:
@@ -91,53 +112,65 @@ def _work(module: str, threads: int, framework: str, *case: str) -> None:
     measured = importlib.import_module(module).measure(framework, *case)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     above = {"peak_above_model_bytes": peak - _built[0]} if _built else {}
-    print(json.dumps({"seconds": measured, "peak_bytes": peak, **above, "versions": _versions(framework.split()[0])}))
+    print(json.dumps({"seconds": measured, "peak_bytes": peak, **above, **_noted, "versions": _versions(framework.split()[0])}))
 
 
 def _alternate(module, frameworks, options, case) -> dict[str, list]:
+    """What the processes print; a framework that fails is not tried again, and has fewer than there are rounds."""
     runs: dict[str, list] = {framework: [] for framework in frameworks}
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MINIDL_NUM_THREADS": str(options.threads)}
     for round_ in range(options.rounds):
-        for framework in frameworks:
+        for framework in (f for f in frameworks if len(runs[f]) == round_):
             print(f"{case} round {round_ + 1} of {options.rounds}: {framework} ...".lstrip().ljust(60), end="\r", flush=True,
                   file=sys.stderr)
             command = [sys.executable, "-m", module, "--threads", str(options.threads), "--worker", framework]
             command += [case] if case else []
-            result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-            if result.returncode:
-                sys.exit(f"{framework} failed:\n{result.stderr}")
-            runs[framework].append(json.loads(result.stdout.splitlines()[-1]))
+            result = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+            if result.returncode == 0:
+                runs[framework].append(json.loads(result.stdout.splitlines()[-1]))
     print(" " * 60, end="\r", file=sys.stderr)
     return runs
 
 
-MEMORY = {"peak_bytes": "peak memory", "peak_above_model_bytes": "above the model"}
+MEMORY = {"peak_bytes": "peak memory", "peak_above_model_bytes": "above the model",
+          **{f"peak_gpu_bytes_{precision}": f"of the GPU, {precision}" for precision in ("fp32", "tf32", "bf16")}}
 
 
-def _report(name, description, found, options) -> dict:
+def _report(name, description, found, options, rates) -> dict:
     """Medians over the rounds; for each row the peer's time over ours (above 1: we are faster), and that of its fastest way."""
     rows, memory, done = {}, {}, {}
     for case, runs in found.items():
         done |= runs
-        for row in runs["minidl"][0]["seconds"]:
-            rows[f"{case} {row}".lstrip()] = _compared({f: [run["seconds"][row] for run in ran] for f, ran in runs.items()
-                                                        if row in ran[0]["seconds"]})
-        memory[case] = {key: {f: statistics.median(run[key] for run in ran) for f, ran in runs.items()}
+        compared = {row: _compared({f: [run["seconds"][row] for run in ran] for f, ran in runs.items() if _all_have(row, ran)})
+                    for row in runs["minidl"][0]["seconds"] if _all_have(row, runs["minidl"])}
+        for row, figures in (rates(case, {row: each["seconds"] for row, each in compared.items()}) if rates else {}).items():
+            compared[row] |= figures
+        rows |= {f"{case} {row}".lstrip(): each for row, each in compared.items()}
+        memory[case] = {key: {f: statistics.median(run[key] for run in ran) for f, ran in runs.items() if key in ran[0]}
                         for key in MEMORY if key in runs["minidl"][0]}
     return {
         "benchmark": name, "description": description, "date": date.today().isoformat(), "commit": _commit(),
-        "cpu": _cpu(), "threads": options.threads, "rounds": options.rounds,
+        "cpu": _cpu(), "gpu": done["minidl"][0]["versions"].get("gpu"),
+        "threads": options.threads, "rounds": options.rounds,
         "versions": {f: ran[0]["versions"] for f, ran in done.items()},
         **(memory[""] if "" in memory else {"memory": memory}), "rows": rows,
     }
 
 
+def _all_have(row, ran) -> bool:
+    """Whether no process left it out."""
+    return all(row in run["seconds"] for run in ran)
+
+
 def _joined(old, new) -> dict:
     """The new report, with the cases that only the old one has, under the commit and day of theirs."""
-    measured = {key: new[key] for key in ("commit", "date", "rounds")}
-    before = {case: old.get("measured", {}).get(case, {key: old[key] for key in measured}) for case in old["memory"]}
+    measured = {key: new[key] for key in ("commit", "date", "rounds", "gpu")}
+    before = {case: old.get("measured", {}).get(case, {key: old.get(key) for key in measured}) for case in old["memory"]}
     return new | {"rows": old["rows"] | new["rows"], "memory": old["memory"] | new["memory"],
                   "measured": before | {case: measured for case in new["memory"]}}
+
+
+COMPARED = ("seconds", "ratio", "fastest")
 
 
 def _compared(times) -> dict:
@@ -151,15 +184,18 @@ def _compared(times) -> dict:
 def _print(report) -> None:
     frameworks = list(report["versions"])
     width, column = max(15, *(len(row) for row in report["rows"])), max(14, *(len(f) + 2 for f in frameworks))
-    print(f"{report['description']}\n{report['cpu']}, {report['threads']} threads; medians of {report['rounds']} processes")
+    print(f"{report['description']}\n{report['gpu'] or report['cpu']}, {report['threads']} threads; "
+          f"medians of {report['rounds']} processes")
     print(f"{'':{width}}" + "".join(f"{f:>{column}}" for f in frameworks) + f"{'peer / minidl':>16}")
     for row, values in report["rows"].items():
         times = "".join(f"{_readable(values['seconds'].get(f)):>{column}}" for f in frameworks)
-        print(f"{row:{width}}{times}{_least(values):>16}")
+        rates = "".join(f"  {figure:.4g} {name}" for name, figure in values.items() if name not in COMPARED)
+        print(f"{row:{width}}{times}{_least(values):>16}{rates}")
     for case, figures in report.get("memory", {"": report}).items():
         for key, name in MEMORY.items():
             if key in figures:
-                sizes = "".join(f"{figures[key][f] / 2**20:>{column - 3}.0f} MB" for f in frameworks)
+                sizes = "".join(f"{figures[key][f] / 2**20:>{column - 3}.0f} MB" if f in figures[key] else f"{'-':>{column}}"
+                                for f in frameworks)
                 print(f"{case + ' ' + name if case else name:{width}}{sizes}")
 
 
@@ -185,6 +221,8 @@ def _versions(framework: str) -> dict:
         from minidl.train.versions import versions as of_minidl
 
         versions |= of_minidl()
+    if framework == "torch" and sys.modules["torch"].cuda.is_available():
+        versions |= {"cuda": sys.modules["torch"].version.cuda, "cudnn": sys.modules["torch"].backends.cudnn.version()}
     return versions
 
 

@@ -1,5 +1,6 @@
 """The lecture's networks: ours from ``minidl.models``, the peer's from torchvision or as its users write them."""
 
+import contextlib
 import importlib
 from typing import NamedTuple
 
@@ -43,15 +44,19 @@ def build(framework: str, name: str):
 
 
 class Case:
-    """A network, a batch of random images, and what is done with them; ``variant`` is a way to run PyTorch."""
+    """A network, a batch of random images, and what is done with them; ``variant`` is a way to run PyTorch. ``precision`` makes
+    the context in which it computes, such as autocast.
+    """
 
-    def __init__(self, framework: str, name: str, variant: str = "", shape=None):
+    precision = contextlib.nullcontext
+
+    def __init__(self, framework: str, name: str, variant: str = "", shape=None, device="cpu"):
         self.library = importlib.import_module(framework)
         nn, optim = (importlib.import_module(f"{framework}.{part}") for part in ("nn", "optim"))
         random, shape = np.random.default_rng(0), shape or NETWORKS[name].shape
-        self.model = build(framework, name)
-        self.x = self.library.tensor(random.standard_normal(shape).astype(np.float32))
-        self.y = self.library.tensor(random.integers(0, NETWORKS[name].classes, shape[0]))
+        self.model = build(framework, name).to(device)
+        self.x = self.library.tensor(random.standard_normal(shape, np.float32), device=device)
+        self.y = self.library.tensor(random.integers(0, NETWORKS[name].classes, shape[0]), device=device)
         # A rate so small that weights stay what they are: a network that diverges to NaN would time something else.
         self.optimizer = optim.SGD(self.model.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-4)
         self.loss = nn.CrossEntropyLoss()
@@ -62,18 +67,21 @@ class Case:
         if variant == "compile":
             self.run = self.library.compile(self.model)
 
-    def step(self) -> None:
-        """One step of training."""
+    def step(self, *batch) -> None:
+        """One step of training, on the images or on a batch of others with their classes."""
+        x, y = batch or (self.x, self.y)
         self.optimizer.zero_grad()
-        output = self.run(self.x)
-        if isinstance(output, tuple):  # GoogLeNet's, of which torchvision also trains the first alone if asked so
-            output = output[0]
-        self.loss(output, self.y).backward()
+        with self.precision():
+            output = self.run(x)
+            if isinstance(output, tuple):  # GoogLeNet's, of which torchvision also trains the first alone if asked so
+                output = output[0]
+            loss = self.loss(output, y)
+        loss.backward()
         self.optimizer.step()
 
     def infer(self) -> None:
         """The logits alone, after ``eval``."""
-        with self.library.no_grad():
+        with self.library.no_grad(), self.precision():
             self.run(self.x)
 
     def eval(self) -> None:
