@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",),
             joined = _joined(before, report) if before and len(found) < len(cases) else report
             path.write_text(json.dumps(joined, indent=1) + "\n")
     if found:
-        _print(report)
+        show(report)
         print(f"written to {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
@@ -181,7 +182,8 @@ def _compared(times) -> dict:
     return row
 
 
-def _print(report) -> None:
+def show(report) -> None:
+    """Print a report as a table."""
     frameworks = list(report["versions"])
     width, column = max(15, *(len(row) for row in report["rows"])), max(14, *(len(f) + 2 for f in frameworks))
     print(f"{report['description']}\n{report['gpu'] or report['cpu']}, {report['threads']} threads; "
@@ -227,6 +229,9 @@ def _versions(framework: str) -> dict:
 
 
 def _commit() -> str:
+    """MINIDL_COMMIT says it where the files are without their history."""
+    if "MINIDL_COMMIT" in os.environ or not shutil.which("git"):
+        return os.environ.get("MINIDL_COMMIT", "unknown")
     result = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return result.stdout.strip() or "unknown"
 

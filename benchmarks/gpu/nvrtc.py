@@ -7,7 +7,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from minidl.kernels.cuda import launch
+
 REPORT = "--ptxas-options=-v"
+FILES = sorted(path.stem for path in Path(launch.__file__).parent.glob("*.cu"))
+NOT_FOR = {"philox": ("float16", "bfloat16"), "conv_tensor": ("float64",)}  # left to other kernels
 
 
 class Resources(NamedTuple):
@@ -17,6 +21,11 @@ class Resources(NamedTuple):
     registers: int
     shared: int
     spills: int
+
+
+def variants() -> list[tuple[str, str]]:
+    """Every file with every dtype that it is compiled for."""
+    return [(file, dtype) for file in FILES for dtype in launch.C_TYPES if dtype not in NOT_FOR.get(file, ())]
 
 
 @functools.cache

@@ -5,13 +5,12 @@ Needs no GPU: NVRTC compiles, and reports registers, shared memory and what did 
 
 import argparse
 
-from benchmarks.gpu.nvrtc import REPORT, Resources, compiled, resources
+from benchmarks.gpu.nvrtc import FILES, REPORT, Resources, compiled, resources
 from minidl.kernels.cuda import launch
 
 # Of a multiprocessor: threads, bytes of shared memory. All have 65,536 registers, given to warps by 256.
 MULTIPROCESSORS = {"sm_75": (1024, 64 << 10), "sm_80": (2048, 164 << 10), "sm_90a": (2048, 228 << 10)}
 HEAD = "file             kernel                     dtype     for     registers  shared spills blocks  full"
-FILES = sorted(path.stem for path in launch.source("conv_gemm").parent.glob("*.cu"))
 
 
 def blocks(kernel: Resources, architecture: str) -> int:

@@ -1,17 +1,13 @@
 """Every CUDA kernel compiles for GPUs, by NVRTC, which needs none: for Turing, Ampere and Hopper."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu.nvrtc import REPORT, compiled, library, resources
+from benchmarks.gpu.nvrtc import FILES, REPORT, compiled, library, resources, variants
 from minidl.kernels.cuda import launch
 
-# Left to other kernels.
-NOT_FOR = {"philox": ("float16", "bfloat16"), "conv_tensor": ("float64",)}
 RESOURCES = re.compile(r"ptxas +(info|\.) ")  # lines that say what a kernel needs
-FILES = sorted(path.stem for path in Path(launch.__file__).parent.glob("*.cu"))
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +19,7 @@ def nvrtc():
 
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90a"])
-@pytest.mark.parametrize("file, dtype", [(file, dtype) for file in FILES for dtype in launch.C_TYPES
-                                         if dtype not in NOT_FOR.get(file, ())])
+@pytest.mark.parametrize("file, dtype", variants())
 def test_compiles_without_a_word_and_spills_no_registers(file, dtype, architecture):
     good, log, code = compiled(launch.code(file), *launch.NVRTC, *launch.options(dtype), f"-arch={architecture}", REPORT)
     assert good and all(RESOURCES.match(line) for line in log.splitlines()), log
