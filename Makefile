@@ -7,7 +7,7 @@ PARITY = .venv-parity
 PIP = pip --disable-pip-version-check install --quiet
 ON_DEVICE = tests/ops tests/nn tests/optim tests/cuda tests/test_engine.py
 
-.PHONY: help train test test-gpu test-slow parity bars bench docs clean
+.PHONY: help train test test-gpu test-slow parity bars bench bench-gpu docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
@@ -39,6 +39,9 @@ bars: $(PARITY)/.parity  ## what takes longer still: trainings, on data from MIN
 bench: $(PARITY)/.parity  ## speed against PyTorch and MyGrad: tables and JSON in benchmarks/results
 	$(PARITY)/bin/$(PIP) -e ".[bench]"
 	$(PARITY)/bin/python -m benchmarks.run
+
+bench-gpu: $(PARITY)/.parity  ## checks, tests and speed on a GPU in 10 minutes, with ".[cuda12]" or ".[cuda13]" in .venv-parity
+	$(PARITY)/bin/python -m benchmarks.gpu.all
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

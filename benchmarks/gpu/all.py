@@ -39,7 +39,7 @@ def stages(out: Path, lacking) -> dict[str, Stage]:
     return {
         "checks": Stage(120, ["benchmarks.gpu.checks"]),
         "tests": Stage(150, pytest, ("gpu", "pytest")),
-        "steps": Stage(200, ["benchmarks.gpu.steps", *once]),
+        "steps": Stage(240, ["benchmarks.gpu.steps", *once]),
         "bandwidth": Stage(60, ["benchmarks.gpu.bandwidth", *once]),
         "mnist": Stage(40, ["benchmarks.gpu.mnist", *once], ("gpu", "mnist")),
         "layers": Stage(150, ["benchmarks.gpu.layers", *once]),

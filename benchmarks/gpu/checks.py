@@ -25,7 +25,7 @@ from minidl.dtypes import as_dtype
 from minidl.errors import DeviceError, MissingDependencyError
 from minidl.nn import functional as F
 
-TOGETHER = min(8, os.cpu_count() or 1)
+TOGETHER = min(16, os.cpu_count() or 1)
 PATIENCE = 60  # seconds for a check
 # The largest difference, as a share of the largest number: a few roundings of float32; tf32 keeps 11 bits and bfloat16 8.
 TOLERANCES = {"fp32": 1e-5, "tf32": 5e-3, "bf16": 3e-2}

@@ -39,9 +39,8 @@ class Library:
         return functools.partial(autocast, "cuda", dtype=getattr(self.module, dtype))
 
     def random(self, shape, dtype="float32", scale=1.0, needs_grad=False):
-        """Normal numbers on the GPU; PyTorch's lie in memory as its variant says."""
-        values = np.random.default_rng(0).standard_normal(shape, np.float32) * np.float32(scale)
-        x = self.module.tensor(values, device="cuda").to(getattr(self.module, dtype))
+        """Normal numbers, drawn on the GPU; PyTorch's lie in memory as its variant says."""
+        x = (self.module.randn(*shape, device="cuda") * scale).to(getattr(self.module, dtype))
         if self.variant == "channels_last" and x.ndim == 4:
             x = x.to(memory_format=self.module.channels_last)
         return x.requires_grad_(needs_grad)

@@ -13,7 +13,7 @@ CASES = {  # the most telling first; network and batch
     "AlexNet of 256": ("AlexNet", 256), "VGG-16 of 256": ("VGG-16", 256),
 }
 PEERS = ("torch", "torch channels_last")
-AT_LEAST = 0.5  # seconds for each figure
+AT_LEAST = 0.3  # seconds for each figure
 
 
 def measure(framework: str, name: str) -> dict[str, float]:
