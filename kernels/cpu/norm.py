@@ -119,6 +119,14 @@ def combine(gy, scale, x, mean, slope, offset, gx):
 
 
 @jit
+def scaled(x, factor, y):
+    """y = factor x, in the dtype of x."""
+    a = x.dtype.type(factor)
+    for i in range(x.size):
+        y[i] = a * x[i]
+
+
+@jit
 def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, y):
     images, count = x.shape[0], x.shape[0] * x.shape[2]
     for c in range(start, stop):
@@ -144,10 +152,12 @@ def _batch_planes_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, gw
             gbias[c] += plain
             gweight[c] += rstd * weighted
         scale = weight[c] * rstd
-        slope = 0.0 if fixed else -scale * rstd * gweight[c] / count
-        offset = 0.0 if fixed else -scale * gbias[c] / count
+        slope, offset = -scale * rstd * gweight[c] / count, -scale * gbias[c] / count
         for n in range(images):
-            combine(plane(gy, n, c), scale, plane(x, n, c), mean[c], slope, offset, plane(gx, n, c))
+            if fixed:
+                scaled(plane(gy, n, c), scale, plane(gx, n, c))
+            else:
+                combine(plane(gy, n, c), scale, plane(x, n, c), mean[c], slope, offset, plane(gx, n, c))
 
 
 @jit
@@ -184,11 +194,11 @@ def _batch_vectors_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, g
             gweight[c] += g[c] * (row[c] - mean[c])
     gweight *= rstd
     scale = weight[start:stop] * rstd
-    slope, offset = (-scale * rstd * gweight / count, -scale * gbias / count) if not fixed else (0 * scale, 0 * scale)
+    slope, offset = -scale * rstd * gweight / count, -scale * gbias / count
     for n in range(count):
         g, row, out = gy[n, start:stop], x[n, start:stop], gx[n, start:stop]
         for c in range(row.size):
-            out[c] = scale[c] * g[c] + slope[c] * (row[c] - mean[c]) + offset[c]
+            out[c] = scale[c] * g[c] if fixed else scale[c] * g[c] + slope[c] * (row[c] - mean[c]) + offset[c]
 
 
 @jit

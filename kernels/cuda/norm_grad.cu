@@ -64,13 +64,16 @@ extern "C" __global__ void standardise_grad(long long items, const real *__restr
         if (gweight) gweight[s.channel] = t.by_hat, gbias[s.channel] = t.plain;
         if (hats) ((Standard *) hats)[s.channel] = hat;
     }
-    double of_all = (fixed ? 0 : 1) / ((double) outer * inner) * (weights == OF_CHANNEL ? w.first[0] : 1);
+    double of_all = (weights == OF_CHANNEL ? w.first[0] : 1) / ((double) outer * inner);
     wide plain = t.plain * of_all, by_hat = t.by_hat * of_all;
     walk(s, packs, [&](auto size, long long place, int row, int i) {
         constexpr int N = decltype(size)::value;
         auto g = load<N>(gy + place), v = load<N>(x + place);
         auto slope = w.template of<N>(row, i);
-        for (int k = 0; k < N; k++) v.at[k] = (g.at[k] * slope.at[k] - plain - hat(v.at[k]) * by_hat) * hat.rstd;
+        for (int k = 0; k < N; k++) {
+            wide h = g.at[k] * slope.at[k];
+            v.at[k] = (fixed ? h : h - plain - hat(v.at[k]) * by_hat) * hat.rstd;
+        }
         store(gx + place, v);
     });
 }

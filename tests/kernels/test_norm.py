@@ -194,6 +194,20 @@ def test_nan_fills_what_shares_its_statistics(room, dtype, shape):
     assert np.isnan(y).sum() == 1
 
 
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 2)])
+@by_room
+def test_what_is_not_finite_keeps_to_itself_where_statistics_are_given(room, dtype, shape, number):
+    x, gy, one = numbers(shape, dtype), np.ones(shape, dtype), np.ones(3, dtype)
+    x.reshape(4, 3, -1)[2, 1, 0] = number
+    gx, gweight, _ = room.batch_norm_grad(gy, x, one, 0.0, np.zeros(3), np.ones(3), True)
+    np.testing.assert_array_equal(gx.astype(float), gy.astype(float))
+    assert np.isfinite(gweight).tolist() == [True, False, True]
+    gx, _, gbias = room.batch_norm_grad(x, gy, one, 0.0, np.zeros(3), np.ones(3), True)
+    np.testing.assert_array_equal(gx.astype(float), x.astype(float))
+    assert np.isfinite(gbias).tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (0, 4, 2, 2), (2, 4, 0, 3), (2, 0)])
 @by_room
 def test_of_nothing(room, dtype, shape):
