@@ -37,7 +37,7 @@ struct Correlation {
 
 constexpr int OUTSIDE = -(1 << 30);  // a row that no image has, whatever is added
 
-struct Tap {
+struct alignas(16) Tap {
     int offset, row, column, unused;  // 16 bytes, read at once
 };
 
