@@ -4,6 +4,7 @@
 #pragma once
 
 template <class T> __device__ T load_if(bool exists, const T *x) {
+    static_assert(sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 16);
 #ifdef __CUDA_ARCH__
     union {
         T value;
