@@ -20,7 +20,7 @@ from minidl.kernels.recording import must_be_recordable
 def matmul(x, y):
     """As the portable kernel."""
     if _ours(x, y) and x.dtype.name in C_TYPES and max(map(_extent, (x, y))) <= LARGEST:
-        if tensor := conv_tensor.takes(x):
+        if x.size and y.size and (tensor := conv_tensor.takes(x)):
             note("matmul", "cuda", tensor)
             return conv_tensor.matmul(x, y)
         return product(x, y)

@@ -1,6 +1,7 @@
 """Products of matrices against loops, and the thread count of BLAS left as it was."""
 
 import contextlib
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,6 +82,7 @@ class OnGpu:
     def __init__(self, dtype, *shape):
         self.dtype, self.itemsize = np.dtype(dtype), np.dtype(dtype).itemsize
         self.shape, self.ndim, self.strides = shape, len(shape), (self.itemsize,) * len(shape)
+        self.size = math.prod(shape)
 
     def __matmul__(self, other):
         return "cuBLAS"
@@ -101,6 +103,16 @@ def test_who_multiplies_on_a_gpu(captured, x, expected, monkeypatch):
 def test_cuda_sums_float16_in_float32():
     x = np.full((1, 4096), 1.0, np.float16)
     assert cuda.matmul(x, x.T).item() == 4096 and cuda.matmul(x, x.T).dtype == np.float16
+
+
+@on_host
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("left, right", [((0, 2, 3), (0, 3, 4)), ((5, 0, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 0)),
+                                         ((5, 2, 0), (5, 0, 4))])
+def test_cuda_multiplies_nothing(left, right, dtype):
+    x, y = np.ones(left, dtype), np.ones(right, dtype)
+    z = cuda.matmul(x, y)
+    assert z.shape == (x @ y).shape and z.dtype == dtype and not z.any()
 
 
 def test_threads_are_put_back():
