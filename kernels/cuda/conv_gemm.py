@@ -1,5 +1,7 @@
 """Convolution by tiles of an implicit matrix product, in plain arithmetic: see conv_gemm.cu. Any geometry, any dtype."""
 
+import math
+
 from minidl.kernels import namespace
 from minidl.kernels.cuda.gemm import launch_in_parts, plan
 from minidl.kernels.cuda.geometry import geometry_of
@@ -26,7 +28,7 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
 def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
     g, gw = geometry_of(x.shape, w_shape, geometry), namespace(gy).empty(w_shape, gy.dtype)
-    rows, *cut = plan(w_shape[0] // geometry.groups, gw[0].size, int(g["windows"]), geometry.groups)
+    rows, *cut = plan(w_shape[0] // geometry.groups, math.prod(w_shape[1:]), int(g["windows"]), geometry.groups)
     launch_in_parts(f"conv_gemm.conv2d_weight_grad_{rows}", *cut, gw, gy, x, after=(g,))
     return gw
 

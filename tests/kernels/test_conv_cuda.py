@@ -100,6 +100,12 @@ def test_of_no_images(groups):
     assert y.shape == case.gy.shape and gx.shape == case.x.shape and gw.shape == case.w.shape and not gw.any()
 
 
+def test_of_no_channels():
+    case = Case(ConvGeometry(), np.float32, o=0)
+    y, gx, gw = case.computed(conv_gemm)
+    assert y.shape == case.gy.shape and gx.shape == case.x.shape and gw.shape == case.w.shape and not gx.any()
+
+
 def test_the_algorithm_that_suits(monkeypatch):
     def chosen(groups):
         case = Case(ConvGeometry(groups=groups), np.float32)
