@@ -15,8 +15,8 @@ struct Lrn {
     wide scale, beta, k;
 
     __device__ bool has(int c) const { return c >= 0 && c < channels; }
-    // d^-beta. A logarithm to base 2 is fast, and as d is no large power of 2 it loses few digits.
-    __device__ wide power(wide d) const { return exp2(-beta * log2(d)); }
+    // d^-beta, 1 for beta = 0 whatever d is. A logarithm to base 2 is fast, and as d is no large power of 2 it loses few digits.
+    __device__ wide power(wide d) const { return beta == 0 ? wide(1) : exp2(-beta * log2(d)); }
     __device__ wide base(const real *x, int c) const {
         wide sum = 0;
         for (int j = c - before; j <= c + after; j++)

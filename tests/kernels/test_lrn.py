@@ -73,6 +73,13 @@ def test_nan_and_inf_stay_in_their_windows(room, dtype):
         assert np.isnan(y[0, [3, 5], 1]).all() if math.isnan(bad) else not y[0, [3, 5], 1].any()
 
 
+@by_room
+def test_squares_that_overflow_count_as_one_to_the_power_of_0(room, dtype):
+    x = np.full((1, 3, 2), np.finfo(np.float32).max if dtype is bfloat16 else np.finfo(dtype).max).astype(dtype)
+    for size in (4, 5):
+        np.testing.assert_array_equal(room.local_response_norm(x, size, 10.0, 0.0, 1.0), x)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 3), (2, 3, 0)])
 @by_room
 def test_of_nothing(room, dtype, shape):
