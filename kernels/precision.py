@@ -12,7 +12,8 @@ def set_float32_matmul_precision(precision: str) -> None:
     The CPU always computes as with ``"highest"``. In PyTorch convolutions have a switch of their own, on from the start; here
     this one counts for both.
 
-    Raises ValueError for any other word. Source: https://docs.pytorch.org/docs/stable/generated/torch.set_float32_matmul_precision
+    Raises ValueError for any other word.
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.set_float32_matmul_precision
 
     >>> set_float32_matmul_precision("high"); float32_matmul_precision()
     'high'

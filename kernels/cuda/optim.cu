@@ -3,7 +3,8 @@
 // A block changes up to CHUNK numbers of one parameter. Which one, it finds in a table on the device, which has a row for each:
 // the block that begins it, how many numbers it has, and where it, its gradient and its states are; a state that an option does
 // without is a null pointer. Options are read from the device too: a launch that is recorded and replayed goes on reading
-// them, so that it follows a learning rate; and so is ``found_inf``, which may forbid any change. States of numbers of 16 bits have 32.
+// them, so that it follows a learning rate; and so is ``found_inf``, which may forbid any change. States of numbers of 16 bits
+// have 32.
 // Formulas and sources: kernels/portable.
 
 constexpr long long CHUNK = 4096;
