@@ -110,7 +110,7 @@ class Trainer:
             check_alike(state["loader"], self.train.state_dict(), "loader")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            self.scaler.load_state_dict(state.get("scaler", {}))  # older runs scaled nothing
             if self.schedule is not None:
                 self.schedule.load_state_dict(state["schedule"])
             random.set_rng_state(state["rng"])

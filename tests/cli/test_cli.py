@@ -14,6 +14,7 @@ import pytest
 import minidl
 from minidl.cli import COMMANDS, main
 from minidl.kernels.cpu.compile import cache_folder
+from minidl.train import RunFolder
 
 ROOT = Path(minidl.__file__).resolve().parent.parent
 TINY = ("train", "lenet", "--epochs", "1", "--batch-size", "256", "--no-augment")
@@ -59,6 +60,16 @@ def test_train_eval_resume(tmp_path, capsys):
     assert len((tmp_path / "runs/x/metrics.jsonl").read_text().splitlines()) == 2
     config = json.loads((tmp_path / "runs/x/config.json").read_text())
     assert config["epochs"] == 2 and config["seed"] == 3 and config["batch_size"] == 256 and config["augment"] is False
+
+
+def test_a_run_of_before_mixed_precision_goes_on(tmp_path):
+    """Neither its configuration nor its checkpoint says anything of it."""
+    assert main([*TINY, "--out", "x"]) == 0
+    folder = RunFolder(tmp_path / "x").open()
+    folder.write_config({name: value for name, value in folder.config.items() if name not in ("amp", "device")})
+    folder.save_checkpoint({name: value for name, value in folder.load_checkpoint().items() if name != "scaler"})
+    assert main(["train", "lenet", "--resume", "x", "--epochs", "2"]) == 0
+    assert len((tmp_path / "x/metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_mixed_precision(tmp_path):
