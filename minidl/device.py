@@ -76,7 +76,9 @@ class Device(_Fields):
         recording = current()
         if recording is not None and self.type != "cpu" and not hasattr(data, "dtype"):  # numbers and lists do not change
             return recording.copied(data, dtype)
-        return self.make("array", data.get() if self.type == "cpu" and hasattr(data, "get") else data, dtype=dtype)
+        if self.type == "cpu" and hasattr(data, "__cuda_array_interface__"):
+            data = data.get()
+        return self.make("array", data, dtype=dtype)
 
 
 def _cupy():

@@ -35,6 +35,20 @@ def test_names(cupy):
         minidl.ones(1).to("cuda:2")
 
 
+def test_arrays_of_others_with_a_get_of_their_own():
+    class Series:  # as pandas'
+        dtype = np.dtype(np.int16)
+
+        def get(self, key):
+            raise KeyError(key)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([3, 5], dtype or self.dtype)
+
+    x = minidl.tensor(Series(), device="cpu")
+    assert x.tolist() == [3, 5] and x.dtype == np.int16
+
+
 def test_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     gpu_count.cache_clear()
