@@ -231,7 +231,7 @@ def evaluate(model, loader: Iterable, loss: Callable = cross_entropy, device=Non
             all_logits.append(logits)
     if not all_labels:
         raise DataError("there is nothing to evaluate: the loader gave no batch")
-    labels, probabilities = cat(all_labels).numpy(), softmax(cat(all_logits).cpu(), 1).array
+    labels, probabilities = cat(all_labels).numpy(), softmax(cat(all_logits), 1).cpu().array
     total = sum(value.item() * count for value, count in losses)
     return {"loss": total / len(labels), "accuracy": float((probabilities.argmax(1) == labels).mean()),
             "top5_accuracy": top_k_accuracy(probabilities, labels, 5), "labels": labels, "probabilities": probabilities}

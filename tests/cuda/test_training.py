@@ -90,6 +90,13 @@ def test_evaluation_returns_numpy():
     assert np.array_equal(found["labels"], expected["labels"]) and found["loss"] == pytest.approx(expected["loss"], 1e-5)
 
 
+def test_probabilities_of_mixed_precision_are_float32():
+    with minidl.autocast("cuda"):
+        found = evaluate(network("cuda"), DataLoader(Subset(Digits(train=False), range(30)), 20))
+    assert found["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(found["probabilities"].sum(1), 1, rtol=1e-6)
+
+
 def test_saved_on_a_gpu_loaded_without_one(tmp_path):
     model = network("cuda")
     minidl.save(model.state_dict(), tmp_path / "weights.safetensors")
