@@ -12,7 +12,7 @@ import pytest
 import minidl
 from minidl import nn
 from minidl.device import Device, gpu_count
-from minidl.errors import DeviceError, MissingDependencyError
+from minidl.errors import DeviceError, DtypeError, MissingDependencyError
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +167,23 @@ def test_indices_and_values_of_the_cpu_go_to_the_gpu(cupy):
     assert x.copy_(x.cpu() + 1).tolist() == [[8, 9, 10], [6, 5, 6]]
     with pytest.raises(DeviceError, match=r"index tensor on cuda:0 for a tensor on the CPU"):
         minidl.ones(2)[minidl.tensor([0], device="cuda")]
+
+
+def test_powers_of_integers(cupy):
+    x = minidl.tensor([1, 2, 3], device="cuda")
+    assert (x**x).tolist() == [1, 4, 27] and (2**x).tolist() == [2, 4, 8] and (x**minidl.tensor(2)).tolist() == [1, 4, 9]
+    for negative in (-1, minidl.tensor(-1), -x):
+        with pytest.raises(DtypeError, match="integers to negative powers"):
+            x**negative
+
+
+@pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda:0", "cuda:1")])
+def test_a_gradient_on_another_device_never_reaches_a_kernel(cupy, first, second):
+    p = minidl.ones(3, device=first, requires_grad=True)
+    p.grad = minidl.ones(3, device=second)
+    with pytest.raises(DeviceError, match="an optimizer's step: tensors on different devices"):
+        minidl.optim.SGD([p], 0.5).step()
+    assert p.tolist() == [1] * 3
 
 
 def test_training_leaves_no_memory_behind(cupy):

@@ -1,5 +1,7 @@
 """Functions of single elements: powers, exponentials, roots, trigonometry. Each class states its function and derivative."""
 
+from numbers import Number
+
 import numpy as np
 
 from minidl.dtypes import is_floating
@@ -63,7 +65,7 @@ def pow(input, exponent) -> Tensor:
         if isinstance(exponent, float):
             return PowScalar(exponent)(as_floating(input))
     x, y = promoted(input, exponent)
-    if x.array.dtype.kind in "iu" and bool((np.asarray(getattr(exponent, "array", exponent)) < 0).any()):
+    if x.array.dtype.kind in "iu" and (exponent < 0 if isinstance(exponent, Number) else (y.array < 0).any()):
         raise DtypeError("integers to negative powers are not integers: convert with .float() first")
     return apply_broadcast(Pow(), x, y)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from minidl.device import Device
+from minidl.device import Device, check_same_device
 from minidl.dtypes import float32
 from minidl.errors import CaptureError, CheckpointError, ShapeError, UsageError
 from minidl.kernels import namespace
@@ -78,7 +78,8 @@ class Optimizer:
     def step(self, closure: Callable | None = None):
         """Change every parameter that has a gradient. A ``closure`` computes loss and gradients first; its loss is returned.
 
-        Raises ShapeError for a gradient set by hand that has another shape or dtype than its parameter.
+        Raises ShapeError for a gradient set by hand that has another shape or dtype than its parameter, DeviceError
+        for one on another device.
         """
         loss = None
         if closure is not None:
@@ -87,9 +88,11 @@ class Optimizer:
         recording = current()
         if recording is not None:
             recording.before_replay(partial(self._check_recorded, self.state, [(p, p.array) for p in self.state]))
+        one_by_one = type(self).update is not Optimizer.update
+        change = partial(Optimizer.update_alike, self) if one_by_one else self.update_alike
         for group in self.param_groups:
             for params, grads, states in self._alike(group):
-                self.update_alike(params, grads, states, group)
+                change(params, grads, states, group)
                 for p in params:
                     written(p)
         return loss
@@ -103,7 +106,10 @@ class Optimizer:
                 if g.shape != p.shape or g.dtype != p.dtype:
                     raise ShapeError(f"a parameter of shape {p.shape} and dtype {p.dtype} has a gradient of shape {g.shape} and "
                                      f"dtype {g.dtype}: they must be the same")
-                state, place = self._state_of(parameter, group), _place(p)
+                place = _place(p)
+                if _place(g) != place:
+                    check_same_device("an optimizer's step", parameter, parameter.grad)
+                state = self._state_of(parameter, group)
                 sets[p.dtype.num, place, len(state), state.get("step")].append((p, g, state))
         return [tuple(zip(*members, strict=True)) for members in sets.values()]
 
@@ -125,8 +131,12 @@ class Optimizer:
         return {}
 
     def update(self, p, g, group: dict, state: dict) -> None:
-        """Change the array ``p`` along its gradient ``g``, and the state, in place."""
-        raise NotImplementedError(f"{type(self).__name__} has no update")
+        """Change the array ``p`` along its gradient ``g``, and the state, in place. A class that writes this, even one derived from
+        an optimizer with ``update_alike``, changes its parameters one after the other.
+        """
+        if type(self).update_alike is Optimizer.update_alike:
+            raise NotImplementedError(f"{type(self).__name__} has no update")
+        self.update_alike((p,), (g,), (state,), group)
 
     def update_alike(self, params, grads, states, group: dict) -> None:
         """Change several parameters of a dtype and device that have made the same number of steps: one after the other,

@@ -95,6 +95,25 @@ def test_zero_grad():
     assert p.grad is None
 
 
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop, optim.Adadelta])
+def test_a_rule_derived_from_another(kind):
+    """Twice the gradient for one of two parameters, and what the optimizer would do with it."""
+
+    class Derived(kind):
+        def update(self, p, g, group, state):
+            super().update(p, g if p.size > 1 else 2 * g, group, state)
+
+    def trained(build, factor):
+        a, b = leaf([1.0, 2.0]), leaf([1.0])
+        optimizer = build([a, b], lr=0.1)
+        for g in (0.5, -3.0):
+            a.grad, b.grad = minidl.full((2,), g, dtype="float64"), minidl.full((1,), g * factor, dtype="float64")
+            optimizer.step()
+        return a.tolist() + b.tolist()
+
+    assert trained(Derived, 1) == trained(kind, 2) != trained(kind, 1)
+
+
 def test_closure():
     p = leaf([3.0])
     optimizer = optim.SGD([p], lr=0.1)
