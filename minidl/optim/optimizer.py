@@ -131,8 +131,8 @@ class Optimizer:
         return {}
 
     def update(self, p, g, group: dict, state: dict) -> None:
-        """Change the array ``p`` along its gradient ``g``, and the state, in place. A class that writes this, even one derived from
-        an optimizer with ``update_alike``, changes its parameters one after the other.
+        """Change the array ``p`` along its gradient ``g``, and the state, in place. A class that writes this, even one derived
+        from an optimizer with ``update_alike``, changes its parameters one after the other.
         """
         if type(self).update_alike is Optimizer.update_alike:
             raise NotImplementedError(f"{type(self).__name__} has no update")
