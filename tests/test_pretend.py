@@ -80,6 +80,21 @@ def test_memory_is_counted(cupy):
     assert pool.used_bytes() == before
 
 
+def test_a_pool_keeps_what_it_has_until_it_is_told_even_when_it_is_gone(cupy):
+    pool, (before, total) = cupy.cuda.MemoryPool(), cupy.cuda.Device().mem_info
+    memory = pool.malloc(1000)
+    assert pool.used_bytes() == pool.total_bytes() == 1024 and cupy.cuda.Device().mem_info == (before - 1024, total)
+    del memory
+    assert (pool.used_bytes(), pool.free_bytes()) == (0, 1024)
+    pool.malloc(1)  # from that
+    assert cupy.cuda.Device().mem_info[0] == before - 1024
+    pool.free_all_blocks()
+    assert cupy.cuda.Device().mem_info[0] == before and pool.total_bytes() == 0
+    pool.malloc(1)
+    del pool
+    assert cupy.cuda.Device().mem_info[0] == before - 512
+
+
 def test_devices_do_not_read_each_other(cupy):
     x = cupy.ones(3)
     with cupy.cuda.Device(1):
@@ -126,13 +141,23 @@ def test_a_recorded_stream_works_at_each_launch(cupy):
     lambda cp, x: x.get(), lambda cp, x: x.sum().item(), lambda cp, x: bool(x.all()), lambda cp, x: x.tolist(),
     lambda cp, x: cp.asarray(np.ones(2)), lambda cp, x: cp.asarray(1.0), lambda cp, x: x.set(np.ones((2, 2))),
     lambda cp, x: x[x > 0], lambda cp, x: x[np.array([0])], lambda cp, x: cp.nonzero(x),
-    lambda cp, x: cp.cuda.get_current_stream().synchronize()])
-def test_a_recorded_stream_cannot_wait_nor_read_from_the_cpu(cupy, call):
+    lambda cp, x: x.data.copy_from_host_async(0, 8)])
+def test_a_recorded_stream_does_not_copy_from_the_cpu_nor_to_it(cupy, call):
     x = cupy.ones((2, 2))
-    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="StreamCaptureInvalidated") as error:
+    with pytest.raises(RuntimeError, match="the current stream is capturing, so (H2D|D2H) transfers are disallowed") as error:
         recorded(cupy, lambda: call(cupy, x))
-    assert error.value.status == 901 and error.value.__context__.status == 900
-    assert x.sum().item() == 4
+    assert type(error.value) is RuntimeError and x.sum().item() == 4
+
+
+def test_a_recorded_stream_cannot_be_waited_for_which_spoils_the_recording(cupy):
+    def wait_and_read():
+        with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="StreamCaptureUnsupported"):
+            cupy.cuda.get_current_stream().synchronize()
+        with pytest.raises(RuntimeError, match="invalidated the capture sequence"):
+            cupy.ones(2).get()
+
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="StreamCaptureInvalidated"):
+        recorded(cupy, wait_and_read)
 
 
 def test_a_recorded_stream_has_no_cublas_and_is_not_the_default_one(cupy):

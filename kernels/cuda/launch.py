@@ -33,7 +33,7 @@ def ready(*arrays):
 def _ready(array):
     if isinstance(array, np.ndarray):
         return np.require(array, requirements=("C", "A"))
-    return namespace(array).ascontiguousarray(array)
+    return array if array.flags.c_contiguous else namespace(array).ascontiguousarray(array)  # which gives 0-d arrays an axis
 
 
 def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, per_thread: int = 1) -> None:
@@ -52,7 +52,7 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
     else:
         _check(name, args)
         args = (np.asarray(arg) if isinstance(arg, np.void) else arg for arg in args)  # CuPy takes a struct as an array of one
-        _module(file, np.dtype(dtype)).get_function(function)((blocks,), (THREADS,), tuple(args))
+        _kernel(file, np.dtype(dtype), function)((blocks,), (THREADS,), tuple(args))
 
 
 def _check(name, args) -> None:
@@ -125,6 +125,12 @@ def _plain(arg):
     if isinstance(arg, int):
         return np.int32(arg)  # OverflowError if it is too large
     return np.float64(arg) if type(arg) is float else arg
+
+
+@functools.cache
+def _kernel(file, dtype, function):
+    """CuPy's kernel, which loads itself on each GPU that it is first launched on."""
+    return _module(file, dtype).get_function(function)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import linecache
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from minidl.nested import mapped
 from minidl.op import Op
 from minidl.tensor import Tensor
 
-CAPTURE_ERRORS = range(900, 910)  # CUDA's numbers for what cannot be done while a stream is recorded
+REFUSED = re.compile("stream.*captur|captur.*stream", re.IGNORECASE)  # what CuPy and CUDA say of what cannot be recorded
+LIBRARIES = ("minidl", "cupy", "cupy_backends", "cupyx", "numpy")  # whose lines are not the user's
+FROM_CPU = ("memory of the CPU is copied to the GPU, which happens once, and not at its replays: pass it as an argument, or copy "
+            "it before the call if it stays the same")
 
 
 def capture(function: Callable) -> "CapturedStep":
@@ -85,12 +89,13 @@ class _Graph:
         self._inputs: list[Tensor] = []
         args, kwargs = [self._own(value) for value in args], {name: self._own(value) for name, value in kwargs.items()}
         self._pool, self._recording = self._cupy.cuda.MemoryPool(), Recording()
+        self._block = _Block(self._cupy, self._pool, 1)  # so that the pool is in use as long as this lives
         self._cupy.get_default_memory_pool().free_all_blocks()  # what the first call has used may be needed now
         try:
             with self._recording, self._cupy.cuda.using_allocator(explained(self._cupy, self._allocate)):
                 self._result = _detached(self._record(functools.partial(function, *args, **kwargs)))
-        except (CaptureError, NotImplementedError, self._cupy.cuda.runtime.CUDARuntimeError) as error:
-            if getattr(error, "status", 900) not in CAPTURE_ERRORS:
+        except RuntimeError as error:  # all that they raise, and ours
+            if not isinstance(error, CaptureError) and not REFUSED.search(str(error)):
                 raise
             raise CaptureError(_explained(error)) from error
 
@@ -130,8 +135,7 @@ class _Graph:
         def refuse(size):
             if current() is None:
                 return allocate(size)
-            raise CaptureError("memory of the CPU is copied to the GPU, which happens once, and not at its replays: pass it as "
-                               "an argument, or copy it before the call if it stays the same")
+            raise CaptureError(FROM_CPU)
 
         self._cupy.cuda.set_pinned_memory_allocator(refuse)
         try:
@@ -141,10 +145,29 @@ class _Graph:
 
     def _allocate(self, size: int):
         """Memory from a pool of the recording's own: arrays share it as they come and go while it is recorded, and no others get
-        it as long as it is replayed. What outlives the recording, such as a parameter's gradient, keeps the pool alive.
+        it as long as it is replayed. What outlives the recording, such as a parameter's gradient, keeps the pool in use.
         """
-        cuda, pointer = self._cupy.cuda, self._pool.malloc(size)
-        return cuda.MemoryPointer(cuda.UnownedMemory(pointer.ptr, size, (pointer, self._pool), pointer.device_id), 0)
+        cuda, block = self._cupy.cuda, _Block(self._cupy, self._pool, size)
+        return cuda.MemoryPointer(cuda.UnownedMemory(block.pointer.ptr, size, block, block.pointer.device_id), 0)
+
+
+class _Block:
+    """Memory from a pool, which is emptied when its last block is let go of: CuPy's free blocks outlive their pool, for ever."""
+
+    pools = set()  # those in use: a pool that was collected together with its blocks would not take them back
+
+    def __init__(self, cupy, pool, size: int):
+        self._cupy, self._pool, self.pointer = cupy, pool, pool.malloc(size)
+        self.pools.add(pool)
+
+    def __del__(self):
+        if sys.is_finalizing() or not hasattr(self, "pointer"):  # out of memory
+            return
+        with self._cupy.cuda.Device(self.pointer.device_id):
+            del self.pointer
+            if not self._pool.used_bytes():
+                self._pool.free_all_blocks()
+                self.pools.discard(self._pool)
 
 
 def _device(tensors: list[Tensor]) -> Device:
@@ -190,12 +213,14 @@ def _explained(error: Exception) -> str:
         reason = str(error)
     elif isinstance(error, NotImplementedError):
         reason = f"it uses a library that CuPy cannot record ({error})"
+    elif "H2D" in str(error):
+        reason = FROM_CPU
     else:
         reason = ("it waits for the GPU, as item(), printing, cpu(), an `if` on a tensor or a mask as an index do: a recording "
                   f"cannot wait. Return the tensor and look at it after the call ({error})")
     where, called = "the step", ""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("minidl", "cupy", "numpy"):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in LIBRARIES:
             where, called = f"{frame.f_code.co_filename}:{line}: `{_source(frame, line)}`", ""
         elif isinstance(frame.f_locals.get("self"), Op):
             called = f", in the op {frame.f_locals['self'].name},"

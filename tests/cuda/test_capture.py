@@ -211,6 +211,22 @@ def moved(x):
     return x + minidl.ones(2, device="cpu").to("cuda")
 
 
+def sent_from_pinned_memory(x):
+    return x + minidl.ones(2, device="cpu").pin_memory().to("cuda", non_blocking=True)
+
+
+def waits(x):
+    minidl.cuda.load.load_cupy().cuda.get_current_stream().synchronize()
+    return x
+
+
+def reads_once_more(x):
+    try:
+        waits(x)
+    except RuntimeError:
+        return x * x.sum().item()
+
+
 def drawn_on_cpu(x):
     return x + default_generator.uniform()
 
@@ -233,6 +249,9 @@ def result_on_cpu(x):
     (host_branch, r"`return x if \(x > 0\).all\(\) else -x` cannot be recorded: it waits for the GPU"),
     (host_mask, r"`return x\[x > 0\]` cannot be recorded: it waits for the GPU"),
     (moved, r"`return x \+ minidl.ones\(.*\)`, in the op Move, cannot be recorded: memory of the CPU is copied"),
+    (sent_from_pinned_memory, r"pin_memory\(\).*, in the op Move, cannot be recorded: memory of the CPU is copied"),
+    (waits, r"synchronize\(\)` cannot be recorded: it waits for the GPU"),
+    (reads_once_more, r"`return x \* x.sum\(\).item\(\)` cannot be recorded: it waits for the GPU"),
     (drawn_on_cpu, "cannot be recorded: random numbers on the CPU are drawn once"),
     (reseeded, "cannot be recorded: setting the state of a generator"),
     (multiplied_by_cublas, "cannot be recorded: it uses a library that CuPy cannot record .*cuBLAS"),
@@ -249,6 +268,21 @@ def test_what_cannot_be_recorded_says_where_and_why(function, message):
     assert (x + 1).tolist() == [2, 2]
     again = minidl.capture(lambda x: x + minidl.rand_like(x) * 0)
     assert [again(x).tolist() for _ in range(3)] == [[1, 1]] * 3
+
+
+def test_other_errors_come_out_as_they_are():
+    @minidl.capture
+    def step(x):
+        calls.append(x)
+        if len(calls) > 1:
+            raise error
+
+    for error in (NotImplementedError("mine"), RuntimeError("mine")):
+        calls, x = [], on_gpu(np.ones(2))
+        step(x)
+        with pytest.raises(type(error), match="^mine$"):
+            step(x)
+        step._graphs.clear()
 
 
 def test_a_schedule_belongs_outside():
@@ -371,6 +405,27 @@ def test_the_memory_of_a_recording_goes_with_it_but_for_gradients_that_are_held(
     model.zero_grad()
     gc.collect()
     assert pool() is None
+
+
+@pytest.mark.parametrize("in_a_cycle", [False])
+def test_the_gpu_gets_the_memory_of_a_recording_back(in_a_cycle):
+    def use():
+        step = minidl.capture(lambda x: (x * 2, x.sum() * x))
+        step.itself = step if in_a_cycle else None
+        for _ in range(3):
+            results = step(x)
+        step.results = results
+
+    def free():
+        gc.collect()
+        minidl.cuda.empty_cache()
+        return minidl.cuda.mem_get_info()[0]
+
+    x = minidl.ones(1 << 20, device="cuda")
+    use()  # kernels and constants are there
+    before = free()
+    use()
+    assert free() == before
 
 
 def test_what_a_recording_reads_is_kept_when_caches_forget_it():

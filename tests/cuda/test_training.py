@@ -191,3 +191,20 @@ def test_an_optimizer_follows_its_parameters(make):
                    for value in state.values() if isinstance(value, minidl.Tensor))
         found.append(layer.weight.detach().numpy())
     np.testing.assert_allclose(found[1], found[0], **CLOSE)
+
+
+@pytest.mark.parametrize("build", [lambda p: minidl.optim.SGD(p, lr=0.5), lambda p: minidl.optim.Adam(p, lr=0.5)])
+def test_parameters_without_axes(build):
+    p = minidl.ones((), device="cuda").requires_grad_()
+    (p * 2).backward()
+    build([p]).step()
+    assert p.shape == () and p.item() in (0.0, pytest.approx(0.5))
+
+
+def test_a_kernel_is_looked_up_once(monkeypatch):
+    found, cupy = [], pytest.importorskip("cupy")
+    look_up = cupy.RawModule.get_function
+    monkeypatch.setattr(cupy.RawModule, "get_function", lambda self, name: found.append(name) or look_up(self, name))
+    for _ in range(3):
+        minidl.nn.functional.dropout(minidl.ones(4, device="cuda"))
+    assert len(found) == len(set(found))

@@ -11,10 +11,10 @@ import types
 
 def install() -> types.ModuleType:
     """Put the stand-in in the place of ``cupy``."""
-    from tests.pretend import array, cuda, graph
+    from tests.pretend import array, cuda, graph, memory
 
-    for module in (array, cuda, graph):
-        module.__name__ = "cupy." + module.__name__.rpartition(".")[2]  # for those who look at tracebacks
+    for module, package in ((array, "cupy"), (cuda, "cupy"), (memory, "cupy"), (graph, "cupy_backends")):
+        module.__name__ = f"{package}.{module.__name__.rpartition('.')[2]}"  # for those who look at tracebacks
     cupy, cupyx = types.ModuleType("cupy"), types.ModuleType("cupyx")
     vars(cupy).update({name: thing for name, thing in array.FUNCTIONS.items() if "." not in name})
     cupy.linalg = types.ModuleType("cupy.linalg")

@@ -7,63 +7,21 @@ refuses arrays of a device that is not the current one, as where GPUs cannot rea
 
 import ctypes
 import itertools
-import threading
+import weakref
 from operator import attrgetter
 
 import numpy as np
 
 from tests.pretend import api, graph
-from tests.pretend.graph import change, compute, owner, refuse
+from tests.pretend.graph import change, compute, owner, refuse_copy
+from tests.pretend.memory import current, default_pool, get_allocator
 
-DEVICES = 2
-ROUNDED = 512  # bytes: of this size are the pieces of CuPy's memory pool
 ANYWHERE = {f"ndarray.{name}" for name in ("reshape", "transpose", "swapaxes", "ravel", "squeeze", "diagonal", "view", "copy")}
 ADDED = {"add": "int32 int64 uint32 uint64 float16 float32 float64", "subtract": "int32 uint32",
          "maximum": "int32 int64 uint32 uint64 float32 float64", "minimum": "int32 int64 uint32 uint64 float32 float64"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 PARAMETERS = api.read()
-used_bytes, limits = [0] * DEVICES, [0] * DEVICES  # of memory, by device; 0 is no limit
-hooks: dict[str, object] = {}
-
-
-class Current(threading.local):
-    """The device of this thread, its own allocator if it has one, and the pool that gave memory last, if not the default one."""
-
-    device, allocator, pool = 0, None, None
-
-
-current = Current()
-
-
-class OutOfMemoryError(MemoryError):
-    """As CuPy raises it."""
-
-    def __init__(self, size, total, limit=0):
-        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit set to: {limit:,}).")
-
-
-def malloc(size):
-    """Count what an array takes, in the pieces of CuPy's memory pool."""
-    device, size = current.device, _rounded(size)
-    if limits[device] and used_bytes[device] + size > limits[device]:
-        raise OutOfMemoryError(size, used_bytes[device], limits[device])
-    used_bytes[device] += size
-    for hook in hooks.values():
-        hook.malloc_postprocess(device_id=device, size=size, mem_size=size, mem_ptr=1, pmem_id=1)
-
-
-def free(device, size):
-    """An array is gone."""
-    used_bytes[device] -= _rounded(size)
-    for hook in hooks.values():
-        hook.free_postprocess(device_id=device, mem_size=_rounded(size), mem_ptr=1, pmem_id=1)
-
-
-def _rounded(size):
-    return -(-size // ROUNDED) * ROUNDED
-
-
-allocator, pinned_allocator = [malloc], [bytearray]
+pinned_allocator = [bytearray]
 
 
 class MemoryPointer:
@@ -73,7 +31,7 @@ class MemoryPointer:
         self.ptr, self.device_id = array._host.ctypes.data, array._device
 
     def copy_from_host_async(self, mem, size, stream=None):
-        refuse("a copy from the CPU")
+        refuse_copy("H2D")
         ctypes.memmove(self.ptr, mem, size)
 
     @property
@@ -100,15 +58,11 @@ class ndarray:
 
     def __init__(self, host, base=None):
         self._host, self.base, self._device = host, base, current.device if base is None else base._device
-        self._size, self.pool = 0, None
+        self.pool = None  # if it is not the default one
         if base is None and host.nbytes:
+            self._memory = get_allocator()(host.nbytes)
+            self.pool = None if current.pool is default_pool else weakref.ref(current.pool)
             current.pool = None
-            self._memory = (current.allocator or allocator[0])(host.nbytes)
-            self._size, self.pool = host.nbytes, current.pool
-
-    def __del__(self):
-        if self._size:
-            free(self._device, self._size)
 
     data = property(MemoryPointer)
     flags = property(Flags)
@@ -128,7 +82,7 @@ class ndarray:
                         "Please use `.get()` to construct a NumPy array explicitly.")
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        refuse("a copy to the CPU")
+        refuse_copy("D2H")
         if out is None:
             return np.array(self._host, order=order)
         out[...] = self._host
@@ -137,24 +91,28 @@ class ndarray:
     def set(self, arr, stream=None):
         if arr.shape != self.shape or arr.dtype != self.dtype:
             raise ValueError(f"cannot set an array of {self.dtype} {self.shape} to one of {arr.dtype} {arr.shape}")
-        refuse("a copy from the CPU")
+        refuse_copy("H2D")
         self._host[...] = arr
 
     def __getitem__(self, key):
-        parts = key if isinstance(key, tuple) else (key,)
-        if any(getattr(part, "dtype", None) == np.dtype(bool) or isinstance(part, (np.ndarray, list)) for part in parts):
-            refuse("a mask, or an index from the CPU")
+        parts = _parts(key)
+        if _picks(key):
+            refuse_copy("H2D")
+        if any(getattr(part, "dtype", None) == np.dtype(bool) for part in parts):
+            refuse_copy("D2H")  # how many are chosen
         index = tuple(_unwrap(parts, from_numpy=True))
         index += () if any(part is Ellipsis for part in index) else (...,)  # a view, where NumPy gives a number
         return _wrapped(compute("getitem", lambda: self._host[index], _arrays([self, *parts])), [self])
 
     def __setitem__(self, key, value):
-        arrays = _arrays([self, *(key if isinstance(key, tuple) else (key,)), value])
+        arrays = _arrays([self, *_parts(key), value])
         if _picks(key):
-            refuse("an index from the CPU")
+            refuse_copy("H2D")
         key = _unwrap(key, from_numpy=True)
         if isinstance(value, np.ndarray) and value.ndim and not _picks(key):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        if isinstance(value, ndarray) and not _arrays(_parts(key)) and not _picks(key) and value.ndim > self._host[key].ndim:
+            raise ValueError("Out shape is mismatched")
         host, value = _host(self), value if isinstance(value, np.ndarray) else _unwrap(value)
         change(lambda: host.__setitem__(key, value), arrays)
 
@@ -259,9 +217,13 @@ def _arrays(values) -> list[ndarray]:
     return found
 
 
+def _parts(key) -> tuple:
+    return key if isinstance(key, tuple) else (key,)
+
+
 def _picks(key) -> bool:
     """Whether an index copies elements, by arrays or lists of places."""
-    return any(isinstance(part, (np.ndarray, list)) for part in (key if isinstance(key, tuple) else (key,)))
+    return any(isinstance(part, (np.ndarray, list)) for part in _parts(key))
 
 
 def _handled(value) -> bool:
@@ -322,7 +284,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         return obj
     if not isinstance(obj, ndarray):
         pinned_allocator[0](np.asarray(obj).nbytes)
-        refuse("a copy from the CPU")
+        refuse_copy("H2D")
     source = _unwrap(obj, from_numpy=True, read=attrgetter("_host"))
     host = compute("array", lambda: np.array(source, dtype=dtype, order=order, ndmin=ndmin), _arrays([obj]))
     if host.dtype.kind not in "biufc":

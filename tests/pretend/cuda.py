@@ -1,28 +1,28 @@
 """``cupy.cuda`` of the stand-in: two devices, streams that do everything at once, and kernels that run on the CPU."""
 
-import contextlib
 import re
 import types
-import weakref
 
 import numpy as np
 
 from minidl.kernels.cuda import host, launch
 from tests.pretend import graph
-from tests.pretend.array import (
-    DEVICES,
-    OutOfMemoryError,
-    _host,
-    allocator,
-    current,
-    hooks,
-    limits,
-    malloc,
-    ndarray,
-    pinned_allocator,
-    used_bytes,
-)
+from tests.pretend.array import _host, ndarray, pinned_allocator
 from tests.pretend.graph import CUDARuntimeError
+from tests.pretend.memory import (  # noqa: F401
+    DEVICES,
+    MemoryHook,
+    MemoryPointer,
+    MemoryPool,
+    OutOfMemoryError,
+    UnownedMemory,
+    current,
+    default_pool,
+    get_allocator,
+    set_allocator,
+    taken,
+    using_allocator,
+)
 
 
 class Device:
@@ -92,7 +92,7 @@ class _Runtime:
     @staticmethod
     def memGetInfo():
         total = 1 << 34
-        return total - used_bytes[current.device], total
+        return total - taken[current.device], total
 
     @staticmethod
     def getDeviceProperties(device):
@@ -189,60 +189,7 @@ def get_elapsed_time(start, stop):
     return 0.0
 
 
-class MemoryPool:
-    """Counts what arrays hold; keeps nothing back. What it gave is lost when it dies, as CuPy's."""
-
-    def malloc(self, size):
-        malloc(size)
-        current.pool = weakref.ref(self)
-        return types.SimpleNamespace(ptr=0, device_id=current.device)
-
-    def used_bytes(self):
-        return used_bytes[current.device]
-
-    total_bytes = used_bytes
-
-    def free_bytes(self):
-        return 0
-
-    def free_all_blocks(self, stream=None):
-        pass
-
-    def n_free_blocks(self):
-        return 0
-
-    def get_limit(self):
-        return limits[current.device]
-
-    def set_limit(self, size=None, fraction=None):
-        limits[current.device] = size or 0
-
-
 memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
-
-
-def get_allocator():
-    return current.allocator or allocator[0]
-
-
-def set_allocator(found=None):
-    allocator[0] = found
-
-
-class MemoryHook:
-    """Is told of what the pool gives out and takes back."""
-
-    def __enter__(self):
-        hooks[self.name] = self
-        return self
-
-    def __exit__(self, *_):
-        del hooks[self.name]
-
-    def malloc_postprocess(self, **_):
-        pass
-
-    free_postprocess = malloc_postprocess
 
 
 class PinnedMemoryPointer(bytearray):
@@ -254,12 +201,11 @@ def set_pinned_memory_allocator(found):
 
 
 alloc_pinned_memory = PinnedMemoryPointer
-_pool = MemoryPool()
 _pinned_pool = types.SimpleNamespace(free_all_blocks=lambda: None, n_free_blocks=lambda: 0, malloc=PinnedMemoryPointer)
 
 
 def get_default_memory_pool():
-    return _pool
+    return default_pool
 
 
 def get_default_pinned_memory_pool():
@@ -287,30 +233,6 @@ class RawModule:
                          [arg for arg in args if isinstance(arg, ndarray)])
 
         return function
-
-
-class UnownedMemory:
-    """Memory that lives as long as ``owner`` lives."""
-
-    def __init__(self, ptr, size, owner, device_id=-1):
-        self.owner = owner
-
-
-class MemoryPointer:
-    """A place in memory."""
-
-    def __init__(self, mem, offset):
-        self.mem = mem
-
-
-@contextlib.contextmanager
-def using_allocator(allocator):
-    """Arrays are made in memory from there."""
-    before, current.allocator = current.allocator, allocator
-    try:
-        yield
-    finally:
-        current.allocator = before
 
 
 def _argument(arg):

@@ -1,8 +1,9 @@
 """Streams of the stand-in that are recorded: what would run on the GPU is noted down, and done when the graph is launched.
 
-As strict as CUDA and CuPy 14: what waits for the GPU, copies from the CPU or calls cuBLAS fails while its stream is being
-recorded, and spoils the recording. Until the first launch results are garbage. A launch fails if it touches memory that was given
-back meanwhile, since neither the array nor the pool that it came from is alive: a GPU would take what lies there now.
+As strict as CUDA and CuPy 14: what waits for the GPU, copies between it and the CPU or calls cuBLAS fails while its stream is
+being recorded. CuPy refuses copies by itself; what CUDA refuses spoils the recording. Until the first launch results are garbage.
+A launch fails if it touches memory that was given back meanwhile, since neither the array nor the pool that it came from is alive:
+a GPU would take what lies there now.
 """
 
 import threading
@@ -70,8 +71,16 @@ def finish() -> Graph:
     return Graph(recorded)
 
 
+def refuse_copy(direction: str) -> None:
+    """Fail as CuPy does if the current stream is being recorded; ``direction`` is H2D or D2H, between host and device."""
+    if state.recorded is not None:
+        if state.recorded.spoiled:
+            raise RuntimeError("the stream was capturing, but an error has invalidated the capture sequence")
+        raise RuntimeError(f"the current stream is capturing, so {direction} transfers are disallowed")
+
+
 def refuse(what: str) -> None:
-    """Fail if the current stream is being recorded."""
+    """Fail as CUDA does if the current stream is being recorded."""
     if state.recorded is not None:
         state.recorded.spoiled = True
         text = "operation not permitted when stream is capturing"
@@ -95,7 +104,7 @@ def compute(name: str, work, arrays):
     if name in CUBLAS:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     if name in WAITING:
-        refuse(name)
+        refuse_copy("D2H")
     result = work()
     result = type(result)(map(np.asarray, result)) if isinstance(result, (tuple, list)) else np.asarray(result)
     known = {id(owner(array._host)) for array in arrays}
