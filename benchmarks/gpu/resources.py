@@ -5,7 +5,7 @@ Needs no GPU: NVRTC compiles, and reports registers, shared memory and what did 
 
 import argparse
 
-from benchmarks.gpu.nvrtc import FILES, REPORT, Resources, compiled, resources
+from benchmarks.gpu.nvrtc import CUPY, FILES, REPORT, Resources, compiled, resources
 from minidl.kernels.cuda import launch
 
 # Of a multiprocessor: threads, bytes of shared memory. All have 65,536 registers, given to warps by 256.
@@ -31,7 +31,8 @@ def report(files, dtypes, architectures) -> None:
     for file in files:
         for dtype in dtypes:
             for architecture in architectures:
-                good, log, _ = compiled(launch.code(file), *launch.NVRTC, *launch.options(dtype), f"-arch={architecture}", REPORT)
+                options = *launch.NVRTC, *launch.options(dtype), *CUPY
+                good, log, _ = compiled(launch.code(file), *options, f"-arch={architecture}", REPORT)
                 if not good:
                     print(f"{file}: {log}")
                 for kernel in resources(log):

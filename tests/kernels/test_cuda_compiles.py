@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks.gpu.nvrtc import FILES, REPORT, compiled, library, resources, variants
+from benchmarks.gpu.nvrtc import CUPY, FILES, REPORT, compiled, library, resources, variants
 from minidl.kernels.cuda import launch
 
 RESOURCES = re.compile(r"ptxas +(info|\.) ")  # lines that say what a kernel needs
@@ -21,7 +21,8 @@ def nvrtc():
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90a"])
 @pytest.mark.parametrize("file, dtype", variants())
 def test_compiles_without_a_word_and_spills_no_registers(file, dtype, architecture):
-    good, log, code = compiled(launch.code(file), *launch.NVRTC, *launch.options(dtype), f"-arch={architecture}", REPORT)
+    options = *launch.NVRTC, *launch.options(dtype), *CUPY
+    good, log, code = compiled(launch.code(file), *options, f"-arch={architecture}", REPORT)
     assert good and all(RESOURCES.match(line) for line in log.splitlines()), log
     found = resources(log)
     assert len(found) == launch.code(file).count("__global__") and not any(kernel.spills for kernel in found), log
