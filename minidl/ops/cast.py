@@ -184,7 +184,7 @@ def _as(value, dtype, like) -> Tensor:
         return cast(value, dtype)
     if isinstance(value, Number):
         in_range = is_floating(dtype) or dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-        return wrap(number(value if in_range else np.asarray(value).astype(dtype), dtype, like))
+        return wrap(number(value if in_range else np.asarray(value).astype(dtype).item(), dtype, like))
     if not hasattr(value, "dtype"):
         raise DtypeError(f"expected a tensor or a number, got {type(value).__name__}")
     return cast(astensor(value), dtype)

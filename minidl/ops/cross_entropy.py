@@ -57,6 +57,8 @@ class Labels:
     @property
     def kept(self):
         """Which rows count."""
+        if self.ignore_index is None:
+            return namespace(self.target).ones(self.target.shape, bool)
         return self.target != self.ignore_index
 
     @property

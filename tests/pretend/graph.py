@@ -2,8 +2,8 @@
 
 As strict as CUDA and CuPy 14: what waits for the GPU, copies between it and the CPU or calls cuBLAS fails while its stream is
 being recorded. CuPy refuses copies by itself; what CUDA refuses spoils the recording. Until the first launch results are garbage.
-A launch fails if it touches memory that was given back meanwhile, since neither the array nor the pool that it came from is alive:
-a GPU would take what lies there now.
+A launch fails if it touches memory that was given back meanwhile, since neither the array nor the pool that it came from is
+alive: a GPU would take what lies there now.
 """
 
 import threading
