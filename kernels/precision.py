@@ -6,8 +6,8 @@ _precision = ["highest"]
 
 def set_float32_matmul_precision(precision: str) -> None:
     """How a GPU may multiply float32 numbers inside matrix products and convolutions: ``"highest"`` (the default) in float32,
-    ``"high"`` rounded to tf32 (8 bits of exponent, 10 of fraction), ``"medium"`` rounded to bfloat16 (8 and 7). Sums stay in
-    float32, and so do inputs and results. Tensor cores multiply tf32 and bfloat16 many times as fast.
+    ``"high"`` rounded to tf32 (8 bits of exponent, 10 of fraction). ``"medium"``, which allows bfloat16, is as ``"high"`` here.
+    Sums stay in float32, and so do inputs and results. Tensor cores multiply tf32 many times as fast.
 
     The CPU always computes as with ``"highest"``. In PyTorch convolutions have a switch of their own, on from the start; here
     this one counts for both.

@@ -1,8 +1,8 @@
 """Products of matrices on the GPU: see matmul.cu.
 
-cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a step is recorded (minidl.capture), and multiplies
-batches of 16-bit matrices as float32 (CuPy 14, its pull request 10317). Then, and for NumPy arrays, our own kernels run: on
-tensor cores what they take (conv_tensor), the rest in plain arithmetic.
+cuBLAS is faster, and multiplies CuPy arrays. But CuPy refuses it while a step is recorded (minidl.capture), multiplies batches of
+16-bit matrices as float32 (CuPy 14, its pull request 10317), and rounds float32 to tf32 only by a switch of its own. Then, and
+for NumPy arrays, our own kernels run: on tensor cores what they take (conv_tensor), the rest in plain arithmetic.
 """
 
 import math
@@ -32,7 +32,9 @@ def matmul(x, y):
 
 
 def _ours(x, y):
-    return isinstance(x, np.ndarray) or must_be_recordable() or x.itemsize == 2 and max(x.ndim, y.ndim) > 2
+    if isinstance(x, np.ndarray) or must_be_recordable():
+        return True
+    return x.itemsize == 2 and max(x.ndim, y.ndim) > 2 or x.dtype == np.float32 and conv_tensor.takes(x)
 
 
 def product(x, y):

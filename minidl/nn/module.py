@@ -299,8 +299,8 @@ class Module:
         """All parameters and buffers on the CPU."""
         return self.to("cpu")
 
-    def cuda(self, device=0) -> "Module":
-        """All parameters and buffers on a GPU."""
+    def cuda(self, device="cuda") -> "Module":
+        """All parameters and buffers on a GPU, given by its number or name; on the current one unless told otherwise."""
         return self.to(f"cuda:{device}" if isinstance(device, int) else device)
 
     # Hooks

@@ -91,8 +91,8 @@ def cpu(self) -> Tensor:
 
 
 @method()
-def cuda(self, device=0) -> Tensor:
-    """The tensor on a GPU.
+def cuda(self, device="cuda") -> Tensor:
+    """The tensor on a GPU, given by its number or name; on the current one unless told otherwise.
 
     Raises DeviceError, or MissingDependencyError without CuPy.
     """

@@ -11,6 +11,7 @@ from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cpu import matmul as cpu
 from minidl.kernels.cuda import conv_tensor, gemm
 from minidl.kernels.cuda import matmul as cuda
+from minidl.kernels.precision import float32_matmul_precision, set_float32_matmul_precision
 from minidl.kernels.recording import recordable
 from tests.kernels.cuda import on_host
 
@@ -97,6 +98,19 @@ def test_who_multiplies_on_a_gpu(captured, x, expected, monkeypatch):
     monkeypatch.setattr(conv_tensor, "matmul", lambda x, y: "tensor cores")
     with recordable() if captured else contextlib.nullcontext():
         assert cuda.matmul(x, x) == expected
+
+
+@pytest.mark.parametrize("precision, capability, expected", [
+    ("highest", "90", "cuBLAS"), ("high", "90", "tensor cores"), ("medium", "90", "tensor cores"), ("high", "75", "cuBLAS")])
+def test_float32_that_may_be_rounded(precision, capability, expected, monkeypatch):
+    monkeypatch.setattr(conv_tensor, "matmul", lambda x, y: "tensor cores")
+    monkeypatch.setattr(OnGpu, "device", SimpleNamespace(compute_capability=capability))
+    before = float32_matmul_precision()
+    set_float32_matmul_precision(precision)
+    try:
+        assert cuda.matmul(OnGpu("f4", 2, 3), OnGpu("f4", 2, 3)) == expected
+    finally:
+        set_float32_matmul_precision(before)
 
 
 @on_host
