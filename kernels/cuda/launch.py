@@ -31,7 +31,7 @@ def ready(*arrays):
 
 
 def _ready(array):
-    if isinstance(array, np.ndarray):
+    if isinstance(array, (np.ndarray, np.generic)):
         return np.require(array, requirements=("C", "A"))
     return array if array.flags.c_contiguous else namespace(array).ascontiguousarray(array)  # which gives 0-d arrays an axis
 

@@ -159,7 +159,7 @@ def _resumed(options, given: dict):
     from minidl.train import RunFolder
 
     folder = RunFolder(options.resume).open()
-    old = DEFAULTS | folder.config  # a run of before an option came does as by default
+    old = {name: DEFAULTS[name] for name in ("device", "amp")} | folder.config  # which older runs did not record
     fixed = [_flag(name) for name in given if name not in MAY_CHANGE] + (["--out"] if options.out else [])
     if fixed:
         raise UsageError(f"a resumed run keeps its own options: leave out {', '.join(fixed)}")
