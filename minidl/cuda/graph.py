@@ -152,9 +152,12 @@ class _Graph:
 
 
 class _Block:
-    """Memory from a pool, which is emptied when its last block is let go of: CuPy's free blocks outlive their pool, for ever."""
+    """Memory from a pool, which is emptied when its last block is let go of: CuPy's free blocks outlive their pool, for ever.
 
-    pools = set()  # those in use: a pool that was collected together with its blocks would not take them back
+    Not so, as tests on the stand-in show, for a recording that dies in a cycle of references: its blocks find no pool.
+    """
+
+    pools = set()  # those in use, which must not die before their blocks
 
     def __init__(self, cupy, pool, size: int):
         self._cupy, self._pool, self.pointer = cupy, pool, pool.malloc(size)
