@@ -34,7 +34,7 @@ class Stage(NamedTuple):
 def stages(out: Path, lacking) -> dict[str, Stage]:
     """In their order."""
     pytest = ["pytest", "--device", "cuda", "-q", "--tb", "short", "-W", "default", "-m", "not slow and not bars", *TESTS]
-    pytest += [] if "xdist" in lacking else ["-n", str(min(8, os.cpu_count() or 1))]
+    pytest += [] if "xdist" in lacking else ["-n", str(min(16, os.cpu_count() or 1))]
     once = ["--rounds", "1", "--out", str(out)]
     return {
         "checks": Stage(120, ["benchmarks.gpu.checks"]),

@@ -307,7 +307,10 @@ def _functions():
     found = {"array": array, "asarray": asarray, "matmul": _forwarded("matmul", _matmul)}
     for name, parameters in PARAMETERS.items():
         folder, _, last = name.rpartition(".")
-        thing = getattr({"": np, "linalg": np.linalg, "ndarray": np.ndarray}[folder], last)
+        place = {"": np, "linalg": np.linalg, "ndarray": np.ndarray}[folder]
+        if not hasattr(place, last):
+            continue  # newer versions of NumPy have dropped it, as row_stack
+        thing = getattr(place, last)
         if folder == "ndarray":
             if last not in vars(ndarray) and last != "base":
                 setattr(ndarray, last, _attribute(last) if parameters is None else _forwarded(name, thing))

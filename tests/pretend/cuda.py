@@ -226,6 +226,9 @@ class RawModule:
         real = next(option.removeprefix("-Dreal=") for option in options if option.startswith("-Dreal="))
         self.dtype = np.dtype(next(name for name, (c_type, _) in launch.C_TYPES.items() if c_type == real))
 
+    def compile(self):
+        host._compiled(self.file, self.dtype)
+
     def get_function(self, name):
         def function(grid, block, args, shared_mem=0, stream=None):
             arguments = [_argument(arg) for arg in args]
