@@ -11,7 +11,7 @@ from minidl.kernels.cuda import launch
 
 REPORT = "--ptxas-options=-v"
 FILES = sorted(path.stem for path in Path(launch.__file__).parent.glob("*.cu"))
-NOT_FOR = {"philox": ("float16", "bfloat16"), "conv_tensor": ("float64",)}  # left to other kernels
+NOT_FOR = {"philox": ("float16", "bfloat16"), "channels_last": ("float64",), "conv_tensor": ("float64",)}  # left to other kernels
 CUPY = "-ftz=true", "--device-as-default-execution-space"  # what CuPy adds to the options of every module
 
 

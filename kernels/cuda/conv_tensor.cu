@@ -1,23 +1,21 @@
 // Convolution as a product of matrices on tensor cores, without ever writing down the matrix of windows: implicit GEMM.
 //
-// Both convolution and its gradient in x let windows of taps walk over images (N, groups channels, height, width):
+// Both convolution and its gradient in x let windows of taps walk over images:
 //
-//     y[n, r, i, j]  =  sum over c, a, b of  w[r, (c, a, b)]  x[n, c, i stride_h + first_h + a step_h, j ... + b step_w]
+//     y[n, r, i, j]  =  sum over a, b, c of  w[r, (a, b, c)]  x[n, i stride_h + first_h + a step_h, j ... + b step_w, c]
 //        C                                      A                                  B
 //
-// A's rows are the channels of y, its columns, the depth of the sum, are (channel, row of the window, column of the window), as w
-// lies in memory. B has a column for each pixel (n, i, j) of y. Its element is found where it is needed, in x, as
-//
-//     place of the pixel's first tap  +  offset of the tap,        0 if that lies in the padding
-//
-// The first is a matter of B's column alone, the second of its row alone. So a thread looks after one pixel, which it works out
-// once, and a step's taps are worked out by the first DEPTH threads for all: no division for a product. Neighbouring threads have
-// neighbouring pixels.
+// w and x come with the channels of a group last (channels_last.cu), cut into chunks of 16 bytes. So the depth of the sum is
+// counted in chunks, (row of the window, column of the window, chunk of channels), as w lies in memory. B has a column for each
+// pixel (n, i, j) of y, and its chunk is found where it is needed, in x: at the place of the pixel's first tap, plus the offset of
+// the tap and the chunk; 0 if that lies in the padding. The first is a matter of B's column alone, the second of its row alone: a
+// thread looks after one or two pixels, which it works out once, and always takes the same chunk of a step, whose digits it counts
+// on. So there is no division in the loop.
 //
 // Source: S. Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014, section 3.
 #include "digits.cuh"
-#include "load.cuh"
 #include "mma.cuh"
+#include "pack.cuh"
 #include "tile.cuh"
 
 struct Correlation {
@@ -26,38 +24,29 @@ struct Correlation {
     int images, out_height, out_width;
     int window_h, window_w;
     int stride_h, stride_w, first_h, first_w, step_h, step_w;
-    int pitch;                        // numbers from one row of w to the next, whole chunks
+    int chunks;                       // of channels
     int plane, start, row, column;    // of y: from channel to channel, pixel (0, 0), from row to row, from pixel to pixel
 
-    __device__ int depth() const { return channels * window_h * window_w; }
+    __device__ int depth() const { return window_h * window_w * chunks; }
     __device__ int pixels() const { return images * out_height * out_width; }
-    __device__ Digits tap(int k) const { return digits_of(k, window_h, window_w); }
-    __device__ Digits pixel(int index) const { return digits_of(index, out_height, out_width); }
 };
 
 constexpr int OUTSIDE = -(1 << 30);  // a row that no image has, whatever is added
 
-struct alignas(16) Tap {
-    int offset, row, column, unused;  // 16 bytes, read at once
-};
-
-__device__ Tap tap_of(const Correlation &g, Digits k) {
-    int row = k.middle * g.step_h, column = k.low * g.step_w;
-    return {(k.high * g.height + row) * g.width + column, k.high < g.channels ? row : OUTSIDE, column, 0};
-}
-
+// Where the windows of one pixel of y begin in x.
 struct Window {
-    int row, column;  // of its first tap in x
-    const real *x;    // there, in the first channel of the group
+    int row, column, place;  // place: in chunks
 
-    __device__ Window(const Correlation &g, Digits p, int group, bool exists, const real *images)
-        : row(exists ? p.middle * g.stride_h + g.first_h : OUTSIDE), column(p.low * g.stride_w + g.first_w) {
-        x = images + ((long long) (p.high * g.groups + group) * g.channels * g.height + row) * g.width + column;
+    __device__ Window() {}
+    __device__ Window(const Correlation &g, Digits pixel, bool exists) {
+        row = exists ? pixel.middle * g.stride_h + g.first_h : OUTSIDE, column = pixel.low * g.stride_w + g.first_w;
+        place = exists ? ((pixel.high * g.height + row) * g.width + column) * g.chunks : 0;
     }
 
-    __device__ real at(const Correlation &g, Tap tap) const {
-        bool inside = ((unsigned) (row + tap.row) < g.height) & ((unsigned) (column + tap.column) < g.width);
-        return load_if(inside, x + tap.offset);
+    // Copies the chunk of the tap ``down`` rows and ``right`` columns further.
+    __device__ void copy(const Correlation &g, const Chunk *x, int down, int right, int chunk, bool exists, Chunk *to) const {
+        exists &= ((unsigned) (row + down) < g.height) & ((unsigned) (column + right) < g.width);
+        copy_async(to, x + (place + (down * g.width + right) * g.chunks + chunk), exists);
     }
 };
 
@@ -72,152 +61,175 @@ struct Place {
     }
 };
 
-// w's rows come in chunks, 4 threads to a row; windows number by number, a thread for each pixel and NUMBERS of its taps.
+// Steps of a convolution: 4 threads copy a row of A or a column of B.
 template <class T> struct Windows {
-    static constexpr int A_CHUNKS = T::ROWS * CHUNKS / BLOCK, B_CHUNKS = T::COLUMNS * CHUNKS / BLOCK;
-    static constexpr int NUMBERS = B_CHUNKS * PER_CHUNK;
+    static constexpr int APART = BLOCK / CHUNKS, ROWS = T::ROWS / APART, PIXELS = T::COLUMNS / APART;
 
     const Correlation &g;
-    const real *w;
-    Window window;
-    Tap (*taps)[DEPTH];  // two steps, in shared memory
-    int rows;            // of w from here on
-    int step = 0;
-    Counter k;           // the tap that this thread works out
-    Chunk a[A_CHUNKS];
-    real b[NUMBERS];
+    const Chunk *w, *x;
+    int rows;   // of w from this thread's first on
+    Counter k;  // the chunk that comes next
+    Window window[PIXELS];
 
-    __device__ Windows(const Correlation &g, const real *w, Place p, Window window, Tap (*taps)[DEPTH])
-        : g(g), w(w + ((long long) p.group * g.rows + p.row) * g.pitch), window(window), taps(taps), rows(g.rows - p.row),
-          k(DEPTH, g.window_h, g.window_w, g.depth()) {
-        k.start(threadIdx.x);
-        plan(0);
-        __syncthreads();
-    }
-
-    __device__ void plan(int step) {
-        if (threadIdx.x < DEPTH) taps[step % 2][threadIdx.x] = tap_of(g, k.now);
-        k.advance();
-    }
-
-    __device__ void fetch() {
-        int column = step * DEPTH + threadIdx.x % CHUNKS * PER_CHUNK;
+    __device__ Windows(const Correlation &g, const Chunk *x, const Chunk *w, Place p, int from)
+        : g(g), w(w + ((long long) p.group * g.rows + p.row + threadIdx.x / CHUNKS) * g.depth()),
+          x(x + (long long) p.group * g.images * g.height * g.width * g.chunks), rows(g.rows - p.row - threadIdx.x / CHUNKS),
+          k(CHUNKS, g.window_w, g.chunks, g.depth()) {
+        k.start(from + threadIdx.x % CHUNKS);
 #pragma unroll
-        for (int i = 0; i < A_CHUNKS; i++) {
-            int row = threadIdx.x / CHUNKS + i * (BLOCK / CHUNKS);
-            a[i] = load_if((row < rows) & (column < g.pitch), (const Chunk *) &w[(long long) row * g.pitch + column]);
+        for (int i = 0; i < PIXELS; i++) {
+            int index = p.column + threadIdx.x / CHUNKS + i * APART;
+            window[i] = Window(g, digits_of(index, g.out_height, g.out_width), index < g.pixels());
         }
-        const Tap *tap = &taps[step % 2][threadIdx.x / T::COLUMNS * NUMBERS];
-#pragma unroll
-        for (int i = 0; i < NUMBERS; i++) b[i] = window.at(g, tap[i]);
-        plan(++step);
     }
 
-    __device__ void deposit(Chunk *to_a, Chunk *to_b) {
+    __device__ void fetch(Chunk *a, Chunk *b) {
+        int from = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+        bool exists = k.left > 0;
 #pragma unroll
-        for (int i = 0; i < A_CHUNKS; i++)
-            to_a[place_of(threadIdx.x / CHUNKS + i * (BLOCK / CHUNKS), threadIdx.x % CHUNKS)] = operands(a[i].number);
+        for (int i = 0; i < ROWS; i++)
+            copy_async(&a[T::A::place(from + i * APART, chunk)], w + (i * APART * g.depth() + g.depth() - k.left),
+                       exists & (i * APART < rows));
 #pragma unroll
-        for (int i = 0; i < B_CHUNKS; i++)
-            to_b[place_of(threadIdx.x % T::COLUMNS, threadIdx.x / T::COLUMNS * B_CHUNKS + i)] = operands(b + i * PER_CHUNK);
+        for (int i = 0; i < PIXELS; i++)
+            window[i].copy(g, x, k.now.high * g.step_h, k.now.middle * g.step_w, k.now.low, exists,
+                           &b[T::B::place(from + i * APART, chunk)]);
+        k.advance();
     }
 };
 
-// y = bias + w x, and what is below 0 becomes 0 if ``relu``; NaN stays NaN.
-template <class T> __device__ void correlate(const real *x, const real *w, const real *bias, real *y, bool relu,
-                                             const Correlation &g) {
-    __shared__ typename T::Shared shared;
-    __shared__ Tap taps[2][DEPTH];
-    __shared__ Place p;  // not in registers, of which the loop needs all
-    if (threadIdx.x == 0) p = Place::of_block<T>(g, g.pixels());
-    __syncthreads();
+// Four neighbours, stored at once where they lie side by side at a place that is a multiple of 4.
+template <class Number> __device__ void store_four(Number *y, const int (&place)[4], bool together, const float (&value)[4]) {
+    Pack<Number, 4> four;
+#pragma unroll
+    for (int e = 0; e < 4; e++) four.at[e] = value[e];
+    if (together && place[3] >= 0)
+        store(y + place[0], four);
+    else
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            if (place[e] >= 0) y[place[e]] = four.at[e];
+}
+
+// y = bias + w x, and what is below 0 becomes 0 if ``relu``; NaN stays NaN. Or ``steps`` of the sum alone, where long ones are cut
+// into parts.
+template <class T> __device__ void correlate(const Chunk *x, const Chunk *w, const real *bias, real *y, bool relu, float *parts,
+                                             int steps, const Correlation &g) {
+    alignas(16) __shared__ typename T::Shared shared;
     T tile;
     {
-        int index = p.column + threadIdx.x % T::COLUMNS;
-        Windows<T> source(g, w, p, Window(g, g.pixel(index), p.group, index < g.pixels(), x), taps);
-        tile.accumulate(source, shared, (g.depth() + DEPTH - 1) / DEPTH);
+        Place p = Place::of_block<T>(g, g.pixels());
+        Windows<T> source(g, x, w, p, p.part * steps * CHUNKS);
+        tile.accumulate(source, shared, steps);
     }
-    int index = p.column + threadIdx.x % T::COLUMNS;
-    bool exists = index < g.pixels();
-    Digits pixel = g.pixel(index);
+    Place p = Place::of_block<T>(g, g.pixels());
     int channel = p.group * g.rows + p.row, rows = g.rows - p.row;
-    real *out = y + ((long long) pixel.high * g.groups * g.rows + channel) * g.plane;
-    out += g.start + pixel.middle * g.row + pixel.low * g.column;
-    tile.finish(shared, [&](int row, float value) {
-        if (row >= rows || !exists) return;
-        if (bias) value += float(bias[channel + row]);
-        out[(long long) row * g.plane] = relu && value <= 0 ? 0 : value;
+    int place[4];  // in y, of the four pixels in the first channel
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        int index = p.column + T::four() + e;
+        Digits pixel = digits_of(index, g.out_height, g.out_width);
+        place[e] = (pixel.high * g.groups * g.rows + channel) * g.plane + g.start + pixel.middle * g.row + pixel.low * g.column;
+        if (index >= g.pixels()) place[e] = OUTSIDE;
+    }
+    bool together = (g.plane % 4 == 0) & (g.column == 1) & (g.row == g.out_width) & (g.out_width * g.out_height == g.plane);
+    if (parts) parts += (long long) p.part * g.images * g.groups * g.rows * g.plane;
+    tile.finish(shared, [&](int row, const float *sums) {
+        if (row >= rows) return;
+        float value[4];
+        int at[4];
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            value[e] = bias ? sums[e] + float(bias[channel + row]) : sums[e];
+            if (relu && value[e] <= 0) value[e] = 0;
+            at[e] = place[e] + row * g.plane;
+        }
+        if (parts)
+            store_four(parts, at, together, value);
+        else
+            store_four(y, at, together, value);
     });
 }
 
 // The gradient in w is a product of the same two kinds of numbers, summed over pixels:
 //
-//     gw[r, (c, a, b)]  =  sum over n, i, j of  gy[n, r, i, j]  x[n, c, i stride_h + first_h + a step_h, ...]
+//     gw[r, (a, b, c)]  =  sum over n, i, j of  gy[n, i, j, r]  x[n, i stride_h + first_h + a step_h, ..., c]
 //        C                                         A                               B
 //
-// Now the columns of B are taps, worked out once for the block, and the depth runs over pixels: a thread takes every DEPTH-th of
-// them, for several rows of A and columns of B, and again neighbouring threads have neighbouring pixels. As there are few tiles
-// and the sums are long, each is cut into parts for several blocks; parts.cu adds them up.
+// The depth runs over pixels, across chunks: now a thread has a chunk of A's rows and one of B's columns, that is a tap and some
+// channels, for good, and pixels move on. As there are few tiles and the sums are long, each is cut into parts for several
+// blocks; parts.cu adds them up.
 template <class T> struct Pixels {
-    static constexpr int APART = BLOCK / DEPTH, A_NUMBERS = T::ROWS / APART, B_NUMBERS = T::COLUMNS / APART;
+    static constexpr int A_LENGTH = T::ROWS / PER_CHUNK, B_LENGTH = T::COLUMNS / PER_CHUNK;
+    static constexpr int A_APART = BLOCK / A_LENGTH, B_APART = BLOCK / B_LENGTH;  // pixels that are copied at the same time
+    static constexpr int B_PIXELS = DEPTH / B_APART;
 
     const Correlation &g;
-    const real *gy, *x;
-    const Tap *taps;
-    int group, rows;
-    Counter pixel;
-    real a[A_NUMBERS], b[B_NUMBERS];
+    const Chunk *gy, *x;
+    int chunks, left;          // of gy's channels; pixels from this thread's first on
+    bool row_exists, exists;   // the chunk of gy, and that of x
+    int down, right, chunk;    // the tap, and the chunk of channels
+    Counter pixel[B_PIXELS];
 
-    __device__ Pixels(const Correlation &g, const real *gy, const real *x, Place p, int from, const Tap *taps)
-        : g(g), gy(gy + ((long long) p.group * g.rows + p.row) * g.plane), x(x), taps(taps), group(p.group),
-          rows(g.rows - p.row), pixel(DEPTH, g.out_height, g.out_width, g.pixels()) {
-        pixel.start(from + threadIdx.x % DEPTH);
+    __device__ Pixels(const Correlation &g, const Chunk *gy, const Chunk *x, Place p, int from)
+        : g(g), chunks((g.rows + PER_CHUNK - 1) / PER_CHUNK) {
+        int row = p.row / PER_CHUNK + threadIdx.x % A_LENGTH, first = from + threadIdx.x / A_LENGTH;
+        this->gy = gy + ((long long) p.group * g.pixels() + first) * chunks + row;
+        this->x = x + (long long) p.group * g.images * g.height * g.width * g.chunks;
+        row_exists = row < chunks, left = g.pixels() - first;
+        int column = p.column / PER_CHUNK + threadIdx.x % B_LENGTH;
+        Digits tap = digits_of(column, g.window_w, g.chunks);
+        exists = column < g.depth(), down = tap.high * g.step_h, right = tap.middle * g.step_w, chunk = tap.low;
+#pragma unroll
+        for (int i = 0; i < B_PIXELS; i++) {
+            pixel[i] = Counter(DEPTH, g.out_height, g.out_width, g.pixels());
+            pixel[i].start(from + threadIdx.x / B_LENGTH + i * B_APART);
+        }
     }
 
-    __device__ void fetch() {
-        bool exists = pixel.left > 0;
-        const real *place = gy + (long long) pixel.now.high * g.groups * g.rows * g.plane;
-        place += (long long) (threadIdx.x / DEPTH) * g.plane + pixel.now.middle * g.row + pixel.now.low;
+    __device__ void fetch(Chunk *a, Chunk *b) {
 #pragma unroll
-        for (int i = 0; i < A_NUMBERS; i++, place += (long long) APART * g.plane)
-            a[i] = load_if((threadIdx.x / DEPTH + i * APART < rows) & exists, place);
-        Window window(g, pixel.now, group, exists, x);
+        for (int i = 0; i < DEPTH; i += A_APART)
+            copy_async(&a[T::A::place(threadIdx.x / A_LENGTH + i, threadIdx.x % A_LENGTH)], gy + i * chunks,
+                       row_exists & (i < left));
+        gy += DEPTH * chunks, left -= DEPTH;
 #pragma unroll
-        for (int i = 0; i < B_NUMBERS; i++) b[i] = window.at(g, taps[threadIdx.x / DEPTH + i * APART]);
-        pixel.advance();
-    }
-
-    __device__ void deposit(Chunk *to_a, Chunk *to_b) {
-#pragma unroll
-        for (int i = 0; i < A_NUMBERS; i++) put(to_a, i, a[i]);
-#pragma unroll
-        for (int i = 0; i < B_NUMBERS; i++) put(to_b, i, b[i]);
-    }
-
-    __device__ void put(Chunk *to, int i, real value) {
-        int k = threadIdx.x % DEPTH;
-        to[place_of(threadIdx.x / DEPTH + i * APART, k / PER_CHUNK)].number[k % PER_CHUNK] = operand(value);
+        for (int i = 0; i < B_PIXELS; i++) {
+            Window window(g, pixel[i].now, pixel[i].left > 0);
+            window.copy(g, x, down, right, chunk, exists,
+                        &b[T::B::place(threadIdx.x / B_LENGTH + i * B_APART, threadIdx.x % B_LENGTH)]);
+            pixel[i].advance();
+        }
     }
 };
 
-template <class T> __device__ void correlate_weights(const real *gy, const real *x, float *parts, int steps,
+template <class T> __device__ void correlate_weights(const Chunk *gy, const Chunk *x, real *gw, float *parts, int steps,
                                                      const Correlation &g) {
-    __shared__ typename T::Shared shared;
-    __shared__ Tap taps[T::COLUMNS];
-    __shared__ Place p;
-    if (threadIdx.x == 0) p = Place::of_block<T>(g, g.depth());
-    __syncthreads();
-    if (threadIdx.x < T::COLUMNS) taps[threadIdx.x] = tap_of(g, g.tap(p.column + threadIdx.x));
-    __syncthreads();
+    alignas(16) __shared__ typename T::Shared shared;
+    int columns = g.depth() * PER_CHUNK;
     T tile;
     {
-        Pixels<T> source(g, gy, x, p, p.part * steps * DEPTH, taps);
+        Place p = Place::of_block<T>(g, columns);
+        Pixels<T> source(g, gy, x, p, p.part * steps * DEPTH);
         tile.accumulate(source, shared, steps);
     }
-    int rows = g.rows - p.row, column = p.column + threadIdx.x % T::COLUMNS, depth = g.depth();
-    float *out = parts + (((long long) p.part * g.groups + p.group) * g.rows + p.row) * depth + column;
-    tile.finish(shared, [&](int row, float value) {
-        if (row < rows && column < depth) out[(long long) row * depth] = value;
+    // Four columns are channels of one tap, and lie side by side in w if it is the only one.
+    Place p = Place::of_block<T>(g, columns);
+    Digits tap = digits_of(p.column + T::four(), g.window_w, g.chunks * PER_CHUNK);
+    int taps = g.window_h * g.window_w, rows = g.rows - p.row, left = tap.high < g.window_h ? g.channels - tap.low : 0;
+    int first = ((p.group * g.rows + p.row) * g.channels + tap.low) * taps + tap.high * g.window_w + tap.middle;
+    bool together = (taps == 1) & (g.channels % 4 == 0);
+    if (parts) parts += (long long) p.part * g.groups * g.rows * g.channels * taps;
+    tile.finish(shared, [&](int row, const float *sums) {
+        if (row >= rows) return;
+        float value[4];
+        int at[4];
+#pragma unroll
+        for (int e = 0; e < 4; e++) value[e] = sums[e], at[e] = e < left ? first + (row * g.channels + e) * taps : OUTSIDE;
+        if (parts)
+            store_four(parts, at, together, value);
+        else
+            store_four(gw, at, together, value);
     });
 }
 
@@ -230,32 +242,34 @@ constexpr int BLOCKS = 2;
 #endif
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
-correlate_128x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, const Correlation g) {
-    correlate<Tile<4, 4>>(x, w, bias, y, relu, g);
+correlate_128x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
+                  int steps, const Correlation g) {
+    correlate<Tile<4, 4, Along>>((const Chunk *) x, (const Chunk *) w, bias, y, relu, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
-correlate_64x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, const Correlation g) {
-    correlate<Tile<2, 4>>(x, w, bias, y, relu, g);
+correlate_64x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
+                  int steps, const Correlation g) {
+    correlate<Tile<2, 4, Along>>((const Chunk *) x, (const Chunk *) w, bias, y, relu, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
-correlate_64x64(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, const Correlation g) {
-    correlate<Tile<2, 2>>(x, w, bias, y, relu, g);
-}
-
-// Too many numbers are on their way here for 128 registers.
-extern "C" __global__ void __launch_bounds__(BLOCK)
-weights_128x128(long long items, const real *gy, const real *x, float *parts, int steps, const Correlation g) {
-    correlate_weights<Tile<4, 4>>(gy, x, parts, steps, g);
+correlate_64x64(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
+                  int steps, const Correlation g) {
+    correlate<Tile<2, 2, Along>>((const Chunk *) x, (const Chunk *) w, bias, y, relu, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
-weights_64x128(long long items, const real *gy, const real *x, float *parts, int steps, const Correlation g) {
-    correlate_weights<Tile<2, 4>>(gy, x, parts, steps, g);
+weights_128x128(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
+    correlate_weights<Tile<4, 4, Across>>((const Chunk *) gy, (const Chunk *) x, gw, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
-weights_64x64(long long items, const real *gy, const real *x, float *parts, int steps, const Correlation g) {
-    correlate_weights<Tile<2, 2>>(gy, x, parts, steps, g);
+weights_64x128(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
+    correlate_weights<Tile<2, 4, Across>>((const Chunk *) gy, (const Chunk *) x, gw, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+weights_64x64(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
+    correlate_weights<Tile<2, 2, Across>>((const Chunk *) gy, (const Chunk *) x, gw, parts, steps, g);
 }

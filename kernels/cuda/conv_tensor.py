@@ -11,12 +11,13 @@ import numpy as np
 
 from minidl import kernels
 from minidl.kernels import namespace
-from minidl.kernels.cuda.launch import THREADS, launch, ready, source, structs
-from minidl.kernels.shapes import ConvGeometry, windows
+from minidl.kernels.cuda.channels_last import CHUNK, chunks_of, images_last, rows_last, weights_last
+from minidl.kernels.cuda.launch import THREADS, launch, source, structs
+from minidl.kernels.shapes import windows
 
 CORRELATION = structs(source("conv_tensor").read_text())["Correlation"]
-CHUNK = 16  # bytes: rows of weights are read in such pieces
 ENOUGH = 256  # blocks to keep a GPU busy: two on each of some 130 multiprocessors
+CHUNKS = 4  # in a step of a sum
 FEW = 4  # channels of a group for which the direct kernels are faster
 SINCE = {"float16": 75, "float32": 80, "bfloat16": 80}  # compute capability
 LONG = 8  # steps of a sum that are worth a block of their own
@@ -37,6 +38,10 @@ class Tile(NamedTuple):
         """How many cover a product of this size."""
         return -(-rows // self.rows) * -(-columns // self.columns)
 
+    def fits(self, rows: int, columns: int) -> bool:
+        """Whether more than half of it is needed, along both."""
+        return rows > self.rows // 2 and columns > self.columns // 2
+
 
 TILES = Tile(128, 128), Tile(64, 128), Tile(64, 64)
 
@@ -54,12 +59,8 @@ class Correlation(NamedTuple):
     stride: tuple[int, int]
     first: tuple[int, int]  # the row and column in the input of the first tap of output (0, 0)
     step: tuple[int, int]  # from tap to tap
-    pitch: int = 0  # numbers from one row of packed weights to the next
+    chunks: int  # of the input's channels, when they come last
     places: tuple[int, int, int, int] = (0, 0, 0, 0)  # in the output: plane, first pixel, from row to row, from pixel to pixel
-
-    @property
-    def depth(self) -> int:
-        return self.channels * math.prod(self.window)
 
     @property
     def pixels(self) -> int:
@@ -96,8 +97,8 @@ def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
     out_size = windows(x.shape[2:], w.shape[2:], geometry)
     y = namespace(x).empty((x.shape[0], w.shape[0], *out_size), x.dtype)
-    weights = w.reshape(geometry.groups, w.shape[0] // geometry.groups, math.prod(w.shape[1:]))
-    _correlate(x, weights, b, y, relu, _forward(x.shape, w.shape, geometry))
+    weights = w.reshape(geometry.groups, w.shape[0] // geometry.groups, *w.shape[1:])
+    _correlate(images_last(x, geometry.groups), weights, b, y, relu, _forward(x, w.shape, geometry))
     return y
 
 
@@ -113,6 +114,7 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
     w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(1, 2)
     along = zip(x_shape[2:], w.shape[3:], geometry.stride, geometry.padding, geometry.dilation, strict=True)
     rows, columns = ([_phase(pixel, *axis) for pixel in range(min(axis[2], axis[0]))] for axis in along)
+    images, chunks = images_last(gy, groups), chunks_of(w.shape[2], gy.dtype)
     for h, row in enumerate(rows):
         for v, column in enumerate(columns):
             part = w[..., row.taps, column.taps]
@@ -121,37 +123,36 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
                 continue
             correlation = Correlation(
                 groups, channels // groups, part.shape[2], gy.shape[2:], x_shape[0], (row.pixels, column.pixels), part.shape[3:],
-                (1, 1), (row.first, column.first), (row.step, column.step),
+                (1, 1), (row.first, column.first), (row.step, column.step), chunks,
                 places=(height * width, h * width + v, geometry.stride[0] * width, geometry.stride[1]))
-            _correlate(gy, part.reshape(*part.shape[:2], correlation.depth), None, gx, False, correlation)
+            _correlate(images, part, None, gx, False, correlation)
     return gx
 
 
 def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
-    xp, correlation = namespace(x), _forward(x.shape, w_shape, geometry)
-    gw = xp.empty(w_shape, x.dtype)
-    shape = correlation.rows, correlation.depth
-    tile = _tile(*shape, geometry.groups)
-    tiles, steps = tile.count(*shape) * geometry.groups, -(-correlation.pixels // _depth(x.dtype))
-    length = _length(steps, tiles, _depth(x.dtype))
-    parts = -(-steps // length)
-    sums = xp.empty((parts, *w_shape), np.float32)
-    launch(f"conv_tensor.weights_{tile.name}", tiles * parts, gy, x, sums, length, correlation.struct(), dtype=x.dtype,
-           per_item=THREADS)
-    launch("parts.sum_parts", gw.size, sums, parts, gw, dtype=x.dtype)
+    gw = namespace(x).empty(w_shape, x.dtype)
+    _launch_weights(images_last(gy, geometry.groups), images_last(x, geometry.groups), gw, _forward(x, w_shape, geometry))
     return gw
 
 
 def matmul(x, y):
-    """x (..., M, K) y (..., K, N) -> (..., M, N), batches broadcast: windows of one pixel over an image of one row, with a group
-    of channels for each matrix of the batch.
+    """x (..., M, K) y (..., K, N) -> (..., M, N), batches broadcast, with a group of channels for each matrix of the batch.
+
+    If y is a transposed array, as a linear layer's weights are, its columns are pixels of an image of one row, with K channels.
+    Otherwise the K are the pixels, and the product is the gradient in weights. So y is read as it lies in memory.
     """
     batch, (m, k), n = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2:], y.shape[-1]
-    x, y = ready(*(namespace(x).broadcast_to(array, (*batch, *array.shape[-2:])) for array in (x, y)))
     groups = math.prod(batch)
-    images, weights = y.reshape(1, groups * k, 1, n), x.reshape(groups * m, k, 1, 1)
-    return conv2d(images, weights, None, ConvGeometry(groups=groups)).reshape(*batch, m, n)
+    x, y = (namespace(x).broadcast_to(array, (*batch, *array.shape[-2:])).reshape(groups, *array.shape[-2:]) for array in (x, y))
+    z = namespace(x).empty((*batch, m, n), x.dtype)
+    row = Correlation(groups, m, k, (1, n), 1, (1, n), (1, 1), (1, 1), (0, 0), (1, 1), chunks_of(k, x.dtype), (n, 0, n, 1))
+    if y.swapaxes(1, 2).flags.c_contiguous:
+        _launch(rows_last(y.swapaxes(1, 2)), rows_last(x), None, z, False, row)
+    else:
+        row = row._replace(channels=n, size=(1, k), out_size=(1, k), chunks=chunks_of(n, x.dtype))
+        _launch_weights(rows_last(x.swapaxes(1, 2)), rows_last(y), z, row)
+    return z
 
 
 class Phase(NamedTuple):
@@ -171,37 +172,49 @@ def _phase(pixel: int, size: int, kernel: int, stride: int, padding: int, dilati
                  -apart * dilation // stride)
 
 
-def _forward(x_shape, w_shape, geometry) -> Correlation:
-    size, window, (oh, ow) = x_shape[2:], w_shape[2:], windows(x_shape[2:], w_shape[2:], geometry)
+def _forward(x, w_shape, geometry) -> Correlation:
+    size, window, (oh, ow) = x.shape[2:], w_shape[2:], windows(x.shape[2:], w_shape[2:], geometry)
     first = -geometry.padding[0], -geometry.padding[1]
-    return Correlation(geometry.groups, w_shape[0] // geometry.groups, w_shape[1], size, x_shape[0], (oh, ow), window,
-                       geometry.stride, first, geometry.dilation, places=(oh * ow, 0, ow, 1))
+    return Correlation(geometry.groups, w_shape[0] // geometry.groups, w_shape[1], size, x.shape[0], (oh, ow), window,
+                       geometry.stride, first, geometry.dilation, chunks_of(w_shape[1], x.dtype), places=(oh * ow, 0, ow, 1))
 
 
-def _correlate(x, weights, bias, y, relu, correlation):
-    """``weights`` (groups, rows, depth)."""
-    weights = _packed(weights)
-    correlation = correlation._replace(pitch=weights.shape[2])
-    shape = correlation.rows, correlation.pixels
+def _correlate(images, weights, bias, y, relu, correlation):
+    """``weights`` (groups, rows, channels, height, width)."""
+    _launch(images, weights_last(weights.transpose(0, 1, 3, 4, 2)), bias, y, relu, correlation)
+
+
+def _launch(images, weights, bias, y, relu, correlation):
+    """With the channels last."""
+    shape, depth = (correlation.rows, correlation.pixels), math.prod(correlation.window) * correlation.chunks
     tile = _tile(*shape, correlation.groups)
-    launch(f"conv_tensor.correlate_{tile.name}", tile.count(*shape) * correlation.groups, x, weights, bias, y, relu,
-           correlation.struct(), dtype=x.dtype, per_item=THREADS)
+    whole = bias is not None or relu or y.size != shape[0] * shape[1] * correlation.groups  # a part of y
+    _launch_in_parts(f"correlate_{tile.name}", tile.count(*shape) * correlation.groups, -(-depth // CHUNKS), whole,
+                     (images, weights, bias), y, (relu,), correlation)
 
 
-def _packed(weights):
-    """Weights whose rows lie in whole chunks."""
-    xp, depth, numbers = namespace(weights), weights.shape[2], CHUNK // weights.dtype.itemsize
-    address = weights.ctypes.data if xp is np else weights.data.ptr
-    if depth % numbers == 0 and address % CHUNK == 0 and weights.flags.c_contiguous:
-        return weights
-    packed = xp.zeros((*weights.shape[:2], -(-depth // numbers) * numbers), weights.dtype)
-    packed[..., :depth] = weights
-    return packed
+def _launch_weights(gy, x, gw, correlation):
+    """With the channels last."""
+    shape = correlation.rows, math.prod(correlation.window) * correlation.chunks * CHUNK // x.itemsize
+    tile = next((tile for tile in TILES if tile.fits(*shape)), TILES[-1])
+    steps = -(-correlation.pixels // _depth(x.dtype))
+    _launch_in_parts(f"weights_{tile.name}", tile.count(*shape) * correlation.groups, steps, False, (gy, x), gw, (), correlation)
+
+
+def _launch_in_parts(name, tiles, steps, whole, inputs, out, options, correlation):
+    """Run a kernel of conv_tensor.cu, on its sums in parts unless they must stay ``whole``, and add these up."""
+    length = steps if whole else _length(steps, tiles, _depth(out.dtype))
+    parts = max(1, -(-steps // length)) if length else 1
+    sums = namespace(out).empty((parts, *out.shape), np.float32) if parts > 1 else None
+    launch(f"conv_tensor.{name}", tiles * parts, *inputs, out, *options, sums, length, correlation.struct(), dtype=out.dtype,
+           per_item=THREADS)
+    if sums is not None:
+        launch("parts.sum_parts", out.size, sums, parts, out, dtype=out.dtype)
 
 
 def _tile(rows: int, columns: int, groups: int) -> Tile:
-    """The largest that is not half empty and leaves enough blocks."""
-    fitting = (tile for tile in TILES if rows > tile.rows // 2 and tile.count(rows, columns) * groups >= ENOUGH)
+    """The largest that is not half empty and leaves no multiprocessor without a block."""
+    fitting = (tile for tile in TILES if tile.fits(rows, columns) and tile.count(rows, columns) * groups >= ENOUGH // 2)
     return next(fitting, TILES[-1])
 
 
@@ -213,4 +226,4 @@ def _length(steps: int, tiles: int, depth: int) -> int:
 
 def _depth(dtype) -> int:
     """Products of a sum in one step: tile.cuh's DEPTH."""
-    return 4 * CHUNK // dtype.itemsize
+    return CHUNKS * CHUNK // dtype.itemsize

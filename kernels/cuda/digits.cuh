@@ -16,6 +16,7 @@ struct Counter {
     int step;
     Digits now, digits_of_step;
 
+    Counter() = default;
     __device__ Counter(int step, int middles, int lows, int stop)
         : middles(middles), lows(lows), stop(stop), step(step), digits_of_step(digits_of(step, middles, lows)) {}
     __device__ void start(int from) { left = stop - from, now = digits_of(from, middles, lows); }

@@ -33,16 +33,21 @@ __device__ inline float16 operand(float16 value) { return value; }
 __device__ inline bfloat16 operand(bfloat16 value) { return value; }
 
 // Four matrices of 8 rows, 4 words each, out of shared memory: thread i names the row i % 8 of matrix i / 8, and gets of each
-// matrix word t of row g.
-__device__ inline void load_matrices(const unsigned *row, unsigned (&word)[4]) {
+// matrix word t of row g. If ``transposed``, it gets the numbers of 16 bits of column g in rows 2t and 2t + 1.
+template <bool transposed> __device__ void load_matrices(const unsigned *row, unsigned (&word)[4]) {
 #ifdef __CUDA_ARCH__
     unsigned place = __cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3]) : "r"(place) : "memory");
+    if constexpr (transposed)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3]) : "r"(place) : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3]) : "r"(place) : "memory");
 #else
     auto rows = host::of_warp(row);
-    int lane = threadIdx.x % warpSize;
-    for (int i = 0; i < 4; i++) word[i] = rows[8 * i + lane / 4][lane % 4];
+    int g = threadIdx.x % warpSize / 4, t = threadIdx.x % 4;
+    auto half = [&](int i, int r) { return rows[8 * i + r][g / 2] >> g % 2 * 16 & 0xffff; };
+    for (int i = 0; i < 4; i++) word[i] = transposed ? half(i, 2 * t) | half(i, 2 * t + 1) << 16 : rows[8 * i + g][t];
 #endif
 }
 

@@ -14,16 +14,17 @@
 //        +---+------ -     +------+
 //         DEPTH
 //
-// Shared memory has room for two steps. While the warps multiply one, the numbers of the next are on their way from global memory
-// into registers, and go from there into the other half: one barrier a step. They pass through registers, rather than being
-// copied asynchronously, because there floats are rounded to tf32 once, not each time that a warp reads them, and because an
-// asynchronous copy moves 4 bytes at least, and windows are gathered number by number.
+// Shared memory has room for STAGES steps. While the warps multiply one, the numbers of the next two are on their way from global
+// memory, in chunks of 16 bytes: a barrier a step. It shows that a step has come, and that all warps are done with the one before,
+// whose place the next copies take.
 //
 // Source: NVIDIA, CUTLASS documentation, "Efficient GEMM in CUDA" (the hierarchy of tiles) and "Implicit GEMM Convolution".
 #pragma once
+#include "async.cuh"
 
 constexpr int BLOCK = 256;      // threads
-constexpr int CHUNKS = 4;       // of 4 words, in a row of a or a column of b
+constexpr int STAGES = 3;
+constexpr int CHUNKS = 4;       // of 4 words, in a step of one row of A or one column of B
 constexpr int PER_CHUNK = 16 / sizeof(real);
 constexpr int DEPTH = CHUNKS * PER_CHUNK;
 
@@ -33,36 +34,71 @@ union alignas(16) Chunk {
     real number[PER_CHUNK];
 };
 
-// As the tensor cores take them.
-__device__ inline Chunk operands(const real *number) {
-    Chunk chunk;
-#pragma unroll
-    for (int i = 0; i < PER_CHUNK; i++) chunk.number[i] = operand(number[i]);
-    return chunk;
-}
-
-// The place of a chunk in shared memory, in which a row of a (a column of b) takes 16 words, half a line of its 32 banks. Threads
-// that read or write chunks, 8 at a time, must find them in 8 different eighths of a line:
+// How a and b lie in shared memory: ``i`` counts the rows of a or the columns of b, ``k`` the depth. A line of the 32 banks is 8
+// chunks, and 8 threads that read or write chunks at the same time must find them in 8 different eighths of a line. Therefore
+// chunks change places within their line.
 //
-//     line 0   row 0: 0 1 2 3   row 1: 0 1 2 3          8 threads with chunk 0 of rows 0 to 7 (as ldmatrix reads, and as a thread
-//     line 1   row 2: 1 0 3 2   row 3: 1 0 3 2          for each row writes) hit all eight,
-//     line 2   row 4: 2 3 0 1   row 5: 2 3 0 1          8 threads with the chunks of 2 rows, too.
-//     line 3   row 6: 3 2 1 0   row 7: 3 2 1 0
-__device__ inline int place_of(int row, int chunk) { return row * CHUNKS + (chunk ^ row / 2 % 4); }
+// Along the depth: a chunk holds neighbours in k, and i takes half a line.
+//
+//     line 0   i = 0: 0 1 2 3   i = 1: 0 1 2 3          8 threads with chunk 0 of 8 neighbours in i (as ldmatrix reads) hit all
+//     line 1   i = 2: 1 0 3 2   i = 3: 1 0 3 2          eighths, 8 threads with all chunks of two (as they are copied), too.
+//     line 2   i = 4: 2 3 0 1   i = 5: 2 3 0 1
+//     line 3   i = 6: 3 2 1 0   i = 7: 3 2 1 0
+template <int EXTENT> struct Along {
+    __device__ static int place(int i, int chunk) { return i * CHUNKS + (chunk ^ i / 2 % 4); }
 
-template <int M, int N> struct Tile {
+    // The fragments of 16 rows from i on, or of 2 x 8 columns; ``chunk``: the first of the two that an instruction takes.
+    __device__ static void load_rows(const Chunk *a, int i, int chunk, unsigned (&word)[4]) {
+        int lane = threadIdx.x % 32;
+        load_matrices<false>(a[place(i + lane % 16, chunk + lane / 16)].word, word);
+    }
+    __device__ static void load_columns(const Chunk *b, int i, int chunk, unsigned (&word)[4]) {
+        int lane = threadIdx.x % 32;
+        load_matrices<false>(b[place(i + lane % 8 + lane / 16 * 8, chunk + lane / 8 % 2)].word, word);
+    }
+};
+
+// Across the depth: a chunk holds neighbours in i, and k takes one line or more. ldmatrix transposes numbers of 16 bits, of which
+// it reads one chunk of 8 neighbours in k. Floats are read one by one, by a warp 8 neighbours in i of 4 in k.
+template <int EXTENT> struct Across {
+    static constexpr int LENGTH = EXTENT / PER_CHUNK;  // of k, in chunks
+
+    __device__ static int place(int k, int chunk) { return k * LENGTH + (chunk ^ (sizeof(real) == 2 ? k % 8 : k % 4 * 2)); }
+
+    __device__ static unsigned word(const Chunk *tile, int i, int k) {
+        return tile[place(k, i / PER_CHUNK)].word[i % PER_CHUNK];
+    }
+    __device__ static void load_rows(const Chunk *a, int i, int chunk, unsigned (&words)[4]) {
+        int lane = threadIdx.x % 32, k = chunk * PER_CHUNK;
+        if constexpr (sizeof(real) == 2)
+            load_matrices<true>(a[place(k + lane % 8 + lane / 16 * 8, i / 8 + lane / 8 % 2)].word, words);
+        else
+            for (int w = 0; w < 4; w++) words[w] = word(a, i + lane / 4 + w % 2 * 8, k + lane % 4 + w / 2 * 4);
+    }
+    __device__ static void load_columns(const Chunk *b, int i, int chunk, unsigned (&words)[4]) {
+        int lane = threadIdx.x % 32, k = chunk * PER_CHUNK;
+        if constexpr (sizeof(real) == 2)
+            load_matrices<true>(b[place(k + lane % 8 + lane / 8 % 2 * 8, i / 8 + lane / 16)].word, words);
+        else
+            for (int w = 0; w < 4; w++) words[w] = word(b, i + lane / 4 + w / 2 * 8, k + lane % 4 + w % 2 * 4);
+    }
+};
+
+template <int M, int N, template <int> class Lie> struct Tile {
     static constexpr int ROWS = 32 * M, COLUMNS = 32 * N;
+    using A = Lie<ROWS>;
+    using B = Lie<COLUMNS>;
     static constexpr int PAD = 8;  // rows that begin 8 banks apart: the 4 rows x 4 pairs of columns of 16 threads hit all banks
 
     union Shared {
-        struct { Chunk a[2][ROWS * CHUNKS], b[2][COLUMNS * CHUNKS]; };
+        struct { Chunk a[STAGES][ROWS * CHUNKS], b[STAGES][COLUMNS * CHUNKS]; };
         float sums[32][COLUMNS + PAD];
     };
 
     FragmentC c[M][N];
-    int lane, row, column;  // of the warp's part of the tile
+    int row, column;  // of the warp's part of the tile
 
-    __device__ Tile() : c(), lane(threadIdx.x % 32), row(threadIdx.x / 128 * 16 * M), column(threadIdx.x / 32 % 4 * 8 * N) {}
+    __device__ Tile() : c(), row(threadIdx.x / 128 * 16 * M), column(threadIdx.x / 32 % 4 * 8 * N) {}
 
     __device__ void multiply(const Chunk *a, const Chunk *b) {
 #pragma unroll
@@ -70,12 +106,11 @@ template <int M, int N> struct Tile {
             FragmentA x[M];
             FragmentB y[N];
 #pragma unroll
-            for (int m = 0; m < M; m++)
-                load_matrices(a[place_of(row + 16 * m + lane % 16, chunk + lane / 16)].word, x[m].word);
+            for (int m = 0; m < M; m++) A::load_rows(a, row + 16 * m, chunk, x[m].word);
 #pragma unroll
             for (int n = 0; n < N; n += 2) {
                 unsigned both[4];
-                load_matrices(b[place_of(column + 8 * n + lane % 8 + lane / 16 * 8, chunk + lane / 8 % 2)].word, both);
+                B::load_columns(b, column + 8 * n, chunk, both);
                 y[n] = {both[0], both[1]}, y[n + 1] = {both[2], both[3]};
             }
 #pragma unroll
@@ -85,25 +120,30 @@ template <int M, int N> struct Tile {
         }
     }
 
-    // C = the sum over ``steps``; ``source.fetch()`` reads a's and b's next step into registers, and ``source.deposit`` puts them
-    // into shared memory.
+    // C = the sum over ``steps``; ``source.fetch`` begins to copy a's and b's next step.
     template <class Source> __device__ void accumulate(Source &source, Shared &shared, int steps) {
-        source.fetch();
-        source.deposit(shared.a[0], shared.b[0]);
-        __syncthreads();
-        for (int step = 0; step < steps; step++) {
-            int now = step % 2, next = 1 - now;
-            if (step + 1 < steps) source.fetch();
-            multiply(shared.a[now], shared.b[now]);
-            if (step + 1 < steps) source.deposit(shared.a[next], shared.b[next]);
-            __syncthreads();
+        for (int stage = 0; stage < STAGES - 1; stage++) {
+            if (stage < steps) source.fetch(shared.a[stage], shared.b[stage]);
+            end_group();
         }
+        for (int step = 0, now = 0, next = STAGES - 1; step < steps; step++) {
+            wait_for_all_but<STAGES - 2>();
+            __syncthreads();
+            if (step + STAGES - 1 < steps) source.fetch(shared.a[next], shared.b[next]);
+            end_group();
+            multiply(shared.a[now], shared.b[now]);
+            next = now, now = now == STAGES - 1 ? 0 : now + 1;
+        }
+        __syncthreads();
     }
 
-    // Calls ``store(row, value)`` for all of C, thread i for column i % COLUMNS, so that neighbouring threads write neighbouring
-    // numbers. Fragments are not like that, so 32 rows at a time pass through shared memory.
+    // The first of the four neighbouring columns of which ``finish`` gives a thread all sums.
+    __device__ static int four() { return threadIdx.x % (COLUMNS / 4) * 4; }
+
+    // Calls ``store(row, sums)`` for all of C, with four sums each, so that neighbouring threads write neighbouring numbers.
+    // Fragments are not like that, so 32 rows at a time pass through shared memory.
     template <class Store> __device__ void finish(Shared &shared, Store store) {
-        int above = threadIdx.x / 128 * 16 + lane / 4, left = column + lane % 4 * 2;
+        int above = threadIdx.x / 128 * 16 + threadIdx.x % 32 / 4, left = column + threadIdx.x % 4 * 2;
 #pragma unroll
         for (int m = 0; m < M; m++) {
 #pragma unroll
@@ -111,8 +151,8 @@ template <int M, int N> struct Tile {
 #pragma unroll
                 for (int i = 0; i < 4; i++) shared.sums[above + i / 2 * 8][left + 8 * n + i % 2] = c[m][n].sum[i];
             __syncthreads();
-            for (int r = threadIdx.x / COLUMNS; r < 32; r += BLOCK / COLUMNS)
-                store(r / 16 * 16 * M + 16 * m + r % 16, shared.sums[r][threadIdx.x % COLUMNS]);
+            for (int r = threadIdx.x / (COLUMNS / 4); r < 32; r += BLOCK / (COLUMNS / 4))
+                store(r / 16 * 16 * M + 16 * m + r % 16, &shared.sums[r][four()]);
             __syncthreads();
         }
     }

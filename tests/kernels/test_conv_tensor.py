@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import kernels
-from minidl.kernels.cuda import conv, conv_tensor, matmul
+from minidl.kernels.cuda import channels_last, conv, conv_tensor, matmul
 from minidl.kernels.shapes import ConvGeometry, windows
 from tests.kernels.cuda import on_host
 
@@ -203,7 +203,42 @@ def test_matmul(batch):
     assert np.all(abs(got - want) <= 37 * 2.0**-24 * size + 1.01 * 2.0**-11 * abs(want))
     assert conv_tensor.matmul(a, b[..., :0]).shape == (*batch, 5, 0)
     assert np.all(conv_tensor.matmul(a[..., :0], b[..., :0, :]) == 0)
-    assert np.array_equal(conv_tensor.matmul(a.swapaxes(-1, -2).copy().swapaxes(-1, -2), b), got)
+    assert np.array_equal(conv_tensor.matmul(turned(a), b), got)
+    for left in (a, turned(a)):  # the sums are then in another order
+        other = conv_tensor.matmul(left, turned(b))
+        assert np.all(abs(other - want) <= 37 * 2.0**-24 * size + 1.01 * 2.0**-11 * abs(want))
+
+
+def turned(x):
+    """The same matrices, column by column in memory."""
+    return x.swapaxes(-1, -2).copy().swapaxes(-1, -2)
+
+
+@pytest.mark.parametrize("turn", [np.asarray, turned])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_long_sums_of_few_tiles_in_parts(monkeypatch, turn, dtype):
+    monkeypatch.setattr(conv_tensor, "LONG", 1)
+    random = np.random.default_rng(0)
+    a, b = (random.integers(-9, 9, shape).astype(dtype) for shape in ((5, 131), (131, 70)))
+    assert np.array_equal(conv_tensor.matmul(a, turn(b)), a.astype(float) @ b.astype(float))  # whole numbers: sums are exact
+    Case(ConvGeometry((1, 2), (1, 1)), dtype, c=36).check()
+
+
+def test_channels_come_last_in_whole_chunks():
+    x = np.random.default_rng(0).standard_normal((2, 15, 7, 11)).astype(np.float16)
+    y = channels_last.images_last(x, 3)
+    assert y.shape == (3, 2, 77, 8) and not y[..., 5:].any()
+    assert np.array_equal(y[..., :5], x.reshape(2, 3, 5, 77).transpose(1, 0, 3, 2))
+    w = np.random.default_rng(0).standard_normal((3, 4, 9, 2, 5)).astype(np.float32)
+    packed = channels_last.weights_last(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2])
+    assert packed.shape == (3, 4, 2, 3, 12) and not packed[..., 9:].any()
+    assert np.array_equal(packed[..., :9], rounded(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2]))
+
+
+def test_what_lies_as_it_should_is_not_copied():
+    w = np.zeros((1, 4, 1, 1, 16), np.float16)
+    assert channels_last.weights_last(w) is w
+    assert channels_last.weights_last(w.astype(np.float32)) is not w  # has to be rounded
 
 
 def test_matmul_broadcasts_batches():

@@ -23,12 +23,15 @@ extern "C" __global__ void product(long long items, const unsigned *a, const uns
     for (int i = 0; i < 4; i++) c[threadIdx.x * 4 + i] = z.sum[i];
 }
 
-extern "C" __global__ void load(long long items, const int *rows, unsigned *words) {
+extern "C" __global__ void load(long long items, const int *rows, unsigned *words, bool transposed) {
     __shared__ unsigned memory[256 * 4];
     for (int i = 0; i < 4; i++) memory[threadIdx.x * 4 + i] = threadIdx.x * 4 + i;
     __syncthreads();
     unsigned word[4];
-    load_matrices(&memory[rows[threadIdx.x] * 4], word);
+    if (transposed)
+        load_matrices<true>(&memory[rows[threadIdx.x] * 4], word);
+    else
+        load_matrices<false>(&memory[rows[threadIdx.x] * 4], word);
     for (int i = 0; i < 4; i++) words[threadIdx.x * 4 + i] = word[i];
 }
 
@@ -90,9 +93,16 @@ def test_matrices_out_of_shared_memory():
     """ldmatrix: thread i names row i % 8 of matrix i / 8, and gets of each matrix one word of one row."""
     rows = np.random.default_rng(0).permutation(256).astype(np.int32)
     words = np.zeros((8, 32, 4), np.uint32)
-    launch("instructions.load", 256, rows, words)
+    launch("instructions.load", 256, rows, words, False)
     matrix = np.arange(4)
     assert np.array_equal(words, rows.reshape(8, 32)[WARPS, 8 * matrix + GROUP] * 4 + THREAD)
+
+    launch("instructions.load", 256, rows, words, True)
+    # warp, matrix, row, column
+    halves = np.arange(1024, dtype=np.uint32).view(np.uint16).reshape(256, 8)[rows].reshape(8, 4, 8, 8)
+    for i in range(2):
+        expected = halves[WARPS, matrix, 2 * THREAD + i, GROUP]
+        assert np.array_equal(words.view(np.uint16).reshape(8, 32, 4, 2)[..., i], expected)
 
 
 def test_a_float_is_rounded_to_tf32():
