@@ -1,7 +1,8 @@
 """Arrays that will not change, and what kernels have made of them: the weights of a network that only infers.
 
-Whoever owns an array promises with ``constant`` that it keeps its values, and breaks the promise with ``changed``. A kernel that
-packs or transforms an operand asks ``derived`` for the result, which is kept for as long as array and promise last.
+Whoever owns an array promises with ``constant`` that it keeps its values, and breaks the promise with ``changed``; ``unchanging``
+promises it for a while. A kernel that packs or transforms an operand asks ``derived`` for the result, which is kept for as long as
+array and promise last.
 
 >>> import numpy as np
 >>> w = np.array([1.0, 2.0])
@@ -14,6 +15,7 @@ True
 False
 """
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +37,30 @@ def changed(array) -> None:
     """Take the promise back: what was made of the array is let go."""
     if _kept:
         _kept.pop(id(array), None)
+
+
+@contextlib.contextmanager
+def unchanging(array):
+    """Promise that ``array`` keeps its values inside the block.
+
+    >>> import numpy as np
+    >>> gy = np.ones(2)
+    >>> with unchanging(gy):
+    ...     doubled = derived(gy, "doubled", lambda: 2 * gy)
+    ...     print(derived(gy, "doubled", lambda: 2 * gy) is doubled)
+    True
+    >>> derived(gy, "doubled", lambda: 2 * gy) is doubled
+    False
+    """
+    key = id(array)
+    if array.base is not None or key in _kept:
+        yield
+        return
+    _kept[key] = {}
+    try:
+        yield
+    finally:
+        _kept.pop(key, None)
 
 
 def derived(array, name, make: Callable[[], Any]):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from minidl.kernels import namespace
+from minidl.kernels.constants import derived
 from minidl.kernels.cuda.launch import THREADS, launch, source, structs
 
 CHUNK = 16  # bytes
@@ -23,6 +24,10 @@ def chunks_of(channels: int, dtype) -> int:
 
 def images_last(x, groups: int):
     """x (N, C, ...) -> (groups, N, pixels, channels of a group and zeros)."""
+    return derived(x, ("images_last", groups), lambda: _images_last(x, groups))
+
+
+def _images_last(x, groups):
     channels, pixels, chunks = x.shape[1] // groups, math.prod(x.shape[2:]), chunks_of(x.shape[1] // groups, x.dtype)
     y = namespace(x).empty((groups, len(x), pixels, chunks * CHUNK // x.itemsize), x.dtype)
     tiles = groups * len(x) * -(-pixels // PIXELS) * -(-chunks // CHUNKS)

@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl import kernels
 from minidl.kernels import namespace
+from minidl.kernels.constants import derived
 from minidl.kernels.cuda.channels_last import CHUNK, chunks_of, images_last, rows_last, weights_last
 from minidl.kernels.cuda.launch import THREADS, launch, source, structs
 from minidl.kernels.shapes import windows
@@ -97,8 +98,9 @@ def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
     out_size = windows(x.shape[2:], w.shape[2:], geometry)
     y = namespace(x).empty((x.shape[0], w.shape[0], *out_size), x.dtype)
-    weights = w.reshape(geometry.groups, w.shape[0] // geometry.groups, *w.shape[1:])
-    _correlate(images_last(x, geometry.groups), weights, b, y, relu, _forward(x, w.shape, geometry))
+    grouped = w.reshape(geometry.groups, w.shape[0] // geometry.groups, *w.shape[1:])
+    weights = derived(w, "channels last", lambda: weights_last(grouped.transpose(0, 1, 3, 4, 2)))
+    _launch(images_last(x, geometry.groups), weights, b, y, relu, _forward(x, w.shape, geometry))
     return y
 
 
@@ -125,7 +127,7 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
                 groups, channels // groups, part.shape[2], gy.shape[2:], x_shape[0], (row.pixels, column.pixels), part.shape[3:],
                 (1, 1), (row.first, column.first), (row.step, column.step), chunks,
                 places=(height * width, h * width + v, geometry.stride[0] * width, geometry.stride[1]))
-            _correlate(images, part, None, gx, False, correlation)
+            _launch(images, weights_last(part.transpose(0, 1, 3, 4, 2)), None, gx, False, correlation)
     return gx
 
 
@@ -179,13 +181,8 @@ def _forward(x, w_shape, geometry) -> Correlation:
                        geometry.stride, first, geometry.dilation, chunks_of(w_shape[1], x.dtype), places=(oh * ow, 0, ow, 1))
 
 
-def _correlate(images, weights, bias, y, relu, correlation):
-    """``weights`` (groups, rows, channels, height, width)."""
-    _launch(images, weights_last(weights.transpose(0, 1, 3, 4, 2)), bias, y, relu, correlation)
-
-
 def _launch(images, weights, bias, y, relu, correlation):
-    """With the channels last."""
+    """``images`` and ``weights`` with their channels last."""
     shape, depth = (correlation.rows, correlation.pixels), math.prod(correlation.window) * correlation.chunks
     tile = _tile(*shape, correlation.groups)
     whole = bias is not None or relu or y.size != shape[0] * shape[1] * correlation.groups  # a part of y
@@ -194,7 +191,7 @@ def _launch(images, weights, bias, y, relu, correlation):
 
 
 def _launch_weights(gy, x, gw, correlation):
-    """With the channels last."""
+    """``gy`` and ``x`` with their channels last."""
     shape = correlation.rows, math.prod(correlation.window) * correlation.chunks * CHUNK // x.itemsize
     tile = next((tile for tile in TILES if tile.fits(*shape)), TILES[-1])
     steps = -(-correlation.pixels // _depth(x.dtype))

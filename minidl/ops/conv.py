@@ -12,6 +12,7 @@ to convolution arithmetic for deep learning, 2016, for sizes and transposed conv
 
 from minidl.errors import ShapeError
 from minidl.kernels import kernel
+from minidl.kernels.constants import unchanging
 from minidl.kernels.shapes import ConvGeometry, conv_transpose_output, pair, windows
 from minidl.op import LinearOp, Op
 from minidl.ops.activation import relu as relu_of
@@ -35,8 +36,9 @@ class Conv2d(Op):
 
     def backward(self, gy):
         (x, w), (x_shape, w_shape) = self.saved, self.shapes
-        gx = Conv2dInputGrad(x_shape, self.geometry)(gy, w) if self.needs[0] else None
-        gw = Conv2dWeightGrad(w_shape, self.geometry)(gy, x) if self.needs[1] else None
+        with unchanging(gy.array):  # both gradients read it, and kernels may put it in another order
+            gx = Conv2dInputGrad(x_shape, self.geometry)(gy, w) if self.needs[0] else None
+            gw = Conv2dWeightGrad(w_shape, self.geometry)(gy, x) if self.needs[1] else None
         if len(self.needs) == 2:
             return gx, gw
         return gx, gw, gy.sum((0, 2, 3)) if self.needs[2] else None
