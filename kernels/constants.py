@@ -1,8 +1,8 @@
 """Arrays that will not change, and what kernels have made of them: the weights of a network that only infers.
 
-Whoever owns an array promises with ``constant`` that it keeps its values, and breaks the promise with ``changed``; ``unchanging``
-promises it for a while. A kernel that packs or transforms an operand asks ``derived`` for the result, which is kept for as long as
-array and promise last.
+Whoever owns an array promises with ``constant`` that it keeps its values, and breaks the promise with ``changed``;
+``unchanging`` promises it for a while. A kernel that packs or transforms an operand asks ``derived`` for the result, which is
+kept for as long as array and promise last.
 
 >>> import numpy as np
 >>> w = np.array([1.0, 2.0])

@@ -16,23 +16,24 @@ from minidl.kernels.cpu.threads import split
 BLOCKS = 16  # group_norm_grad keeps the sums of as many blocks of images apart, so that threads never share one
 
 
-def batch_norm(x, weight, bias, eps, mean=None, var=None):
+def batch_norm(x, weight, bias, eps, mean=None, var=None, relu=False):
     """As the portable kernel."""
     channels, fixed = x.shape[1], mean is not None
     mean, var = (_wide(mean), _wide(var)) if fixed else np.zeros((2, channels))
     y = np.empty(x.shape, x.dtype)
     walk, view = _walk(x, 1, _batch_planes, _batch_vectors)
-    split(walk, channels, 4 * x.size, view(x), fixed, mean, var, _wide(weight), _wide(bias), float(eps), view(y))
+    split(walk, channels, 4 * x.size, view(x), fixed, mean, var, _wide(weight), _wide(bias), float(eps), _low(relu), view(y))
     return y, mean, var
 
 
-def batch_norm_grad(gy, x, weight, eps, mean, var, fixed):
+def batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias=None):
     """As the portable kernel."""
     gx, (gweight, gbias) = np.empty(x.shape, x.dtype), np.zeros((2, x.shape[1]))
     walk, view = _walk(x, 1, _batch_planes_grad, _batch_vectors_grad)
     if x.size:
-        split(walk, x.shape[1], 6 * x.size, view(gy), view(x), fixed, _wide(mean), _wide(var), _wide(weight), float(eps),
-              view(gx), gweight, gbias)
+        bias = weight if relu_bias is None else relu_bias
+        split(walk, x.shape[1], 6 * x.size, view(gy), view(x), fixed, _wide(mean), _wide(var), _wide(weight), _wide(bias),
+              float(eps), _low(relu_bias is not None), view(gx), gweight, gbias)
     return gx, gweight, gbias
 
 
@@ -54,6 +55,11 @@ def group_norm_grad(gy, x, groups, weight, eps, mean, var):
         split(walk, blocks * groups, 6 * x.size, view(gy), view(x), _wide(weight), float(eps), mean.reshape(-1),
               var.reshape(-1), view(gx), gweight, gbias)
     return gx, gweight.sum(0), gbias.sum(0)
+
+
+def _low(relu):
+    """What y must not be below: NaN, to which nothing compares, if there is no ReLU."""
+    return 0.0 if relu else math.nan
 
 
 def _wide(values):
@@ -98,24 +104,45 @@ def moments(gy, x, mean):
 
 
 @jit
-def standardise(x, mean, slope, offset, y):
-    """y = slope (x - mean) + offset, in the dtype of x: what rounding the mean loses joins the offset, so that a large mean
-    costs no digits.
+def line(x, mean, slope, offset):
+    """(near, a, b) for which slope (x - mean) + offset = a (x - near) + b in the dtype of x: what rounding the mean loses joins
+    the offset, so that a large mean costs no digits.
     """
     number = x.dtype.type
-    near, a, constant = number(mean), number(slope), number(offset - slope * (mean - x.dtype.type(mean)))
+    return number(mean), number(slope), number(offset - slope * (mean - number(mean)))
+
+
+@jit
+def standardise(x, mean, slope, offset, low, y):
+    """y = slope (x - mean) + offset, or ``low`` where that is more, in the dtype of x."""
+    near, a, b = line(x, mean, slope, offset)
+    least = x.dtype.type(low)
     for i in range(x.size):
-        y[i] = a * (x[i] - near) + constant
+        value = a * (x[i] - near) + b
+        y[i] = least if value < least else value
+
+
+@jit
+def moments_passed(gy, x, mean, slope, offset, low, passed):
+    """``moments`` of what a ReLU passes on: gy where y, as ``standardise`` computes it, is not below or at ``low``, else 0."""
+    near, a, b = line(x, mean, slope, offset)
+    least, nothing = x.dtype.type(low), gy.dtype.type(0)
+    plain = weighted = 0.0
+    for i in range(x.size):
+        g = nothing if a * (x[i] - near) + b <= least else gy[i]
+        passed[i] = g
+        plain += g
+        weighted += g * (x[i] - mean)
+    return plain, weighted
 
 
 @jit
 def combine(gy, scale, x, mean, slope, offset, gx):
-    """gx = scale gy + slope (x - mean) + offset, in the dtype of x, as ``standardise``."""
-    number = x.dtype.type
-    near, constant = number(mean), number(offset - slope * (mean - x.dtype.type(mean)))
-    a, b = number(scale), number(slope)
+    """gx = scale gy + slope (x - mean) + offset, in the dtype of x. gx may be gy."""
+    near, a, b = line(x, mean, slope, offset)
+    factor = x.dtype.type(scale)
     for i in range(x.size):
-        gx[i] = a * gy[i] + (b * (x[i] - near) + constant)
+        gx[i] = factor * gy[i] + (a * (x[i] - near) + b)
 
 
 @jit
@@ -127,7 +154,7 @@ def scaled(x, factor, y):
 
 
 @jit
-def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, y):
+def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, low, y):
     images, count = x.shape[0], x.shape[0] * x.shape[2]
     for c in range(start, stop):
         if not fixed:
@@ -139,29 +166,29 @@ def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, y):
             var[c] /= count
         slope = weight[c] / math.sqrt(var[c] + eps)
         for n in range(images):
-            standardise(plane(x, n, c), mean[c], slope, bias[c], plane(y, n, c))
+            standardise(plane(x, n, c), mean[c], slope, bias[c], low, plane(y, n, c))
 
 
 @jit
-def _batch_planes_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, gweight, gbias):
+def _batch_planes_grad(start, stop, gy, x, fixed, mean, var, weight, bias, eps, low, gx, gweight, gbias):
     images, count = x.shape[0], x.shape[0] * x.shape[2]
     for c in range(start, stop):
-        rstd = 1 / math.sqrt(var[c] + eps)
+        rstd, scale = 1 / math.sqrt(var[c] + eps), weight[c] / math.sqrt(var[c] + eps)
         for n in range(images):
-            plain, weighted = moments(plane(gy, n, c), plane(x, n, c), mean[c])
+            plain, weighted = moments_passed(plane(gy, n, c), plane(x, n, c), mean[c], scale, bias[c], low, plane(gx, n, c))
             gbias[c] += plain
             gweight[c] += rstd * weighted
-        scale = weight[c] * rstd
         slope, offset = -scale * rstd * gweight[c] / count, -scale * gbias[c] / count
         for n in range(images):
+            g = plane(gx, n, c)
             if fixed:
-                scaled(plane(gy, n, c), scale, plane(gx, n, c))
+                scaled(g, scale, g)
             else:
-                combine(plane(gy, n, c), scale, plane(x, n, c), mean[c], slope, offset, plane(gx, n, c))
+                combine(g, scale, plane(x, n, c), mean[c], slope, offset, g)
 
 
 @jit
-def _batch_vectors(start, stop, x, fixed, mean, var, weight, bias, eps, y):
+def _batch_vectors(start, stop, x, fixed, mean, var, weight, bias, eps, low, y):
     mean, var, weight, bias = mean[start:stop], var[start:stop], weight[start:stop], bias[start:stop]
     count = x.shape[0]
     if not fixed:
@@ -180,25 +207,26 @@ def _batch_vectors(start, stop, x, fixed, mean, var, weight, bias, eps, y):
     for n in range(count):
         row, out = x[n, start:stop], y[n, start:stop]
         for c in range(row.size):
-            out[c] = slope[c] * (row[c] - mean[c]) + bias[c]
+            value = slope[c] * (row[c] - mean[c]) + bias[c]
+            out[c] = low if value < low else value
 
 
 @jit
-def _batch_vectors_grad(start, stop, gy, x, fixed, mean, var, weight, eps, gx, gweight, gbias):
+def _batch_vectors_grad(start, stop, gy, x, fixed, mean, var, weight, bias, eps, low, gx, gweight, gbias):
     mean, rstd, gweight, gbias = mean[start:stop], 1 / np.sqrt(var[start:stop] + eps), gweight[start:stop], gbias[start:stop]
-    count = x.shape[0]
+    count, scale, bias = x.shape[0], weight[start:stop] / np.sqrt(var[start:stop] + eps), bias[start:stop]
     for n in range(count):
-        g, row = gy[n, start:stop], x[n, start:stop]
+        g, row, passed = gy[n, start:stop], x[n, start:stop], gx[n, start:stop]
         for c in range(row.size):
-            gbias[c] += g[c]
-            gweight[c] += g[c] * (row[c] - mean[c])
+            passed[c] = 0 if scale[c] * (row[c] - mean[c]) + bias[c] <= low else g[c]
+            gbias[c] += passed[c]
+            gweight[c] += passed[c] * (row[c] - mean[c])
     gweight *= rstd
-    scale = weight[start:stop] * rstd
     slope, offset = -scale * rstd * gweight / count, -scale * gbias / count
     for n in range(count):
-        g, row, out = gy[n, start:stop], x[n, start:stop], gx[n, start:stop]
+        row, out = x[n, start:stop], gx[n, start:stop]
         for c in range(row.size):
-            out[c] = scale[c] * g[c] if fixed else scale[c] * g[c] + slope[c] * (row[c] - mean[c]) + offset[c]
+            out[c] = scale[c] * out[c] if fixed else scale[c] * out[c] + slope[c] * (row[c] - mean[c]) + offset[c]
 
 
 @jit
@@ -215,7 +243,7 @@ def _group_planes(start, stop, x, weight, bias, eps, mean, var, y):
         rstd = 1 / math.sqrt(var[row] + eps)
         first = row * channels % weight.size
         for k in range(channels):
-            standardise(plane(x, row, k), mean[row], weight[first + k] * rstd, bias[first + k], plane(y, row, k))
+            standardise(plane(x, row, k), mean[row], weight[first + k] * rstd, bias[first + k], math.nan, plane(y, row, k))
 
 
 @jit

@@ -1,6 +1,6 @@
 // Copies of 16 bytes from global to shared memory, past the registers, that go on while the thread does something else. They are
-// ended in groups, and a thread waits until no more than so many of its groups are on their way; a barrier then shows what came to
-// the others. What does not exist becomes 0. GPUs before sm_80, and the host, copy at once.
+// ended in groups, and a thread waits until no more than so many of its groups are on their way; a barrier then shows the others
+// what came. What does not exist becomes 0. GPUs before sm_80, and the host, copy at once.
 //
 // Source: NVIDIA, Parallel Thread Execution ISA, "cp.async".
 #pragma once

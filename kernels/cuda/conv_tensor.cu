@@ -7,10 +7,10 @@
 //
 // w and x come with the channels of a group last (channels_last.cu), cut into chunks of 16 bytes. So the depth of the sum is
 // counted in chunks, (row of the window, column of the window, chunk of channels), as w lies in memory. B has a column for each
-// pixel (n, i, j) of y, and its chunk is found where it is needed, in x: at the place of the pixel's first tap, plus the offset of
-// the tap and the chunk; 0 if that lies in the padding. The first is a matter of B's column alone, the second of its row alone: a
-// thread looks after one or two pixels, which it works out once, and always takes the same chunk of a step, whose digits it counts
-// on. So there is no division in the loop.
+// pixel (n, i, j) of y, and its chunk is found where it is needed, in x: at the place of the pixel's first tap, plus the offset
+// of the tap and the chunk; 0 if that lies in the padding. The first is a matter of B's column alone, the second of its row
+// alone: a thread looks after one or two pixels, which it works out once, and for one of the chunks of a step, whose digits it
+// counts on. So there is no division in the loop.
 //
 // Source: S. Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014, section 3.
 #include "digits.cuh"
@@ -111,8 +111,8 @@ template <class Number> __device__ void store_four(Number *y, const int (&place)
             if (place[e] >= 0) y[place[e]] = four.at[e];
 }
 
-// y = bias + w x, and what is below 0 becomes 0 if ``relu``; NaN stays NaN. Or ``steps`` of the sum alone, where long ones are cut
-// into parts.
+// y = bias + w x, and what is below 0 becomes 0 if ``relu``; NaN stays NaN. Or a part of the sum, ``steps`` long, where there are
+// few tiles.
 template <class T> __device__ void correlate(const Chunk *x, const Chunk *w, const real *bias, real *y, bool relu, float *parts,
                                              int steps, const Correlation &g) {
     alignas(16) __shared__ typename T::Shared shared;

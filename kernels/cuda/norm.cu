@@ -59,11 +59,12 @@ extern "C" __global__ void statistics(long long items, const real *__restrict__ 
     if (s.exists && !s.member) ((Moments *) partial)[(long long) s.channel * parts + s.part] = m;
 }
 
-// y, by a mean and var that are ``fixed``, or else those of ``partial``, or without it of x itself, which are written.
+// y, by a mean and var that are ``fixed``, or else those of ``partial``, or without it of x itself, which are written. If
+// ``relu``, what is below 0 becomes 0.
 extern "C" __global__ void standardise(long long items, const real *__restrict__ x, int team, int outer, int kept, int inner,
                                        int parts, const double *__restrict__ partial, bool fixed, double *mean, double *var,
                                        double eps, const wide *__restrict__ weight, const wide *__restrict__ bias, int weights,
-                                       int groups, real *__restrict__ y) {
+                                       int groups, bool relu, real *__restrict__ y) {
     Share s = share_of_this_thread(items, team, outer, kept, inner, parts);
     Standard hat = {};
     if (fixed) {
@@ -79,7 +80,10 @@ extern "C" __global__ void standardise(long long items, const real *__restrict__
         constexpr int N = decltype(size)::value;
         auto pack = load<N>(x + place);
         auto slope = w.template of<N>(row, i), offset = b.template of<N>(row, i);
-        for (int k = 0; k < N; k++) pack.at[k] = hat(pack.at[k]) * slope.at[k] + offset.at[k];
+        for (int k = 0; k < N; k++) {
+            wide value = hat(pack.at[k]) * slope.at[k] + offset.at[k];
+            pack.at[k] = relu && value <= 0 ? 0 : value;
+        }
         store(y + place, pack);
     });
 }

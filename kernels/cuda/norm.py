@@ -13,23 +13,23 @@ from minidl.kernels.portable import norm as portable
 OF_CHANNEL, OF_ROW, OF_PLACE = range(3)
 
 
-def batch_norm(x, weight, bias, eps, mean=None, var=None):
+def batch_norm(x, weight, bias, eps, mean=None, var=None, relu=False):
     """As the portable kernel."""
     if not x.size:
-        return portable.batch_norm(x, weight, bias, eps, mean, var)
+        return portable.batch_norm(x, weight, bias, eps, mean, var, relu)
     fixed = mean is not None
     given = (_doubles(mean), _doubles(var)) if fixed else namespace(x).empty((2, x.shape[1]), np.float64)
-    y = _standardise(x, _channels(x), (OF_CHANNEL, x.shape[1]), weight, bias, eps, *given, fixed)
+    y = _standardise(x, _channels(x), (OF_CHANNEL, x.shape[1]), weight, bias, eps, *given, fixed, relu)
     return (y, mean, var) if fixed else (y, *given)
 
 
-def batch_norm_grad(gy, x, weight, eps, mean, var, fixed):
+def batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias=None):
     """As the portable kernel."""
     if not x.size:
-        return portable.batch_norm_grad(gy, x, weight, eps, mean, var, fixed)
+        return portable.batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias)
     gweight, gbias = namespace(x).empty((2, x.shape[1]), np.float64)
     gx = _standardise_grad(*ready(gy, x), _channels(x), (OF_CHANNEL, x.shape[1]), weight, eps, _doubles(mean), _doubles(var),
-                           fixed, gweight, gbias, None)
+                           fixed, gweight, gbias, None, relu_bias)
     return gx, gweight, gbias
 
 
@@ -69,25 +69,27 @@ def _groups(x, groups) -> tuple[Layout, int]:
     return (Layout(rows, 1, 1, each), OF_PLACE) if inner == 1 else (Layout(rows, each, 1, inner), OF_ROW)
 
 
-def _standardise(x, layout, weights, weight, bias, eps, mean, var, fixed):
+def _standardise(x, layout, weights, weight, bias, eps, mean, var, fixed, relu=False):
     x, xp, shared = ready(x), namespace(x), plan(layout, x.dtype)
     y, partial, like = xp.empty(x.shape, x.dtype), None, {"dtype": x.dtype, "per_item": shared.per_item}
     if shared.parts > 1 and not fixed:
         partial = xp.empty((layout.channels, shared.parts, 3), np.float64)
         launch("norm.statistics", shared.items, x, *shared.arguments, partial, **like)
     launch("norm.standardise", shared.items, x, *shared.arguments, partial, fixed, mean, var, float(eps), _wide(weight, x),
-           _wide(bias, x), *weights, y, **like)
+           _wide(bias, x), *weights, relu, y, **like)
     return y
 
 
-def _standardise_grad(gy, x, layout, weights, weight, eps, mean, var, fixed, gweight, gbias, hats):
+def _standardise_grad(gy, x, layout, weights, weight, eps, mean, var, fixed, gweight, gbias, hats, relu_bias=None):
     xp, shared, weight = namespace(x), plan(layout, x.dtype), _wide(weight, x)
+    relu_bias = None if relu_bias is None else _wide(relu_bias, x)
     gx, partial, like = xp.empty(x.shape, x.dtype), None, {"dtype": x.dtype, "per_item": shared.per_item}
     if shared.parts > 1:
         partial = xp.empty((layout.channels, shared.parts, 2), np.float64)
-        launch("norm_grad.sums", shared.items, gy, x, *shared.arguments, mean, var, float(eps), weight, *weights, partial, **like)
+        launch("norm_grad.sums", shared.items, gy, x, *shared.arguments, mean, var, float(eps), weight, *weights, relu_bias,
+               partial, **like)
     launch("norm_grad.standardise_grad", shared.items, gy, x, *shared.arguments, partial, fixed, mean, var, float(eps), weight,
-           *weights, gx, gweight, gbias, hats, **like)
+           *weights, relu_bias, gx, gweight, gbias, hats, **like)
     return gx
 
 

@@ -15,8 +15,8 @@
 //         DEPTH
 //
 // Shared memory has room for STAGES steps. While the warps multiply one, the numbers of the next two are on their way from global
-// memory, in chunks of 16 bytes: a barrier a step. It shows that a step has come, and that all warps are done with the one before,
-// whose place the next copies take.
+// memory, in chunks of 16 bytes: a barrier a step. It shows that a step has come, and that all warps are done with the one
+// before, whose place the next copies take.
 //
 // Source: NVIDIA, CUTLASS documentation, "Efficient GEMM in CUDA" (the hierarchy of tiles) and "Implicit GEMM Convolution".
 #pragma once

@@ -16,23 +16,30 @@ import math
 
 import numpy as np
 
+from minidl.kernels import namespace
+
 
 @np.errstate(all="ignore")
-def batch_norm(x, weight, bias, eps, mean=None, var=None):
-    """y, and the mean and var (C,) of each channel over the batch and all positions; given ones are used as they are."""
+def batch_norm(x, weight, bias, eps, mean=None, var=None, relu=False):
+    """y, and the mean and var (C,) of each channel over the batch and all positions; given ones are used as they are. With
+    ``relu`` what is below 0 becomes 0.
+    """
     planes = _parts(x, x.shape[1])
     if mean is None:
         mean, var = _statistics(planes, (0, 2))
     y = _standardised(planes, mean, var, eps) * weight[:, None] + bias[:, None]
+    y = namespace(x).maximum(y, 0) if relu else y
     return y.astype(x.dtype).reshape(x.shape), mean, var
 
 
 @np.errstate(all="ignore")
-def batch_norm_grad(gy, x, weight, eps, mean, var, fixed):
+def batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias=None):
     """gx, gweight and gbias of ``batch_norm``. If its statistics were given (``fixed``), they do not depend on x, and
-    gx = h / sqrt(var + eps).
+    gx = h / sqrt(var + eps). ``relu_bias`` is the bias if a ReLU followed, which passes gy on where y is not below or at 0.
     """
     gy, hat = _parts(gy, x.shape[1]), _standardised(_parts(x, x.shape[1]), mean, var, eps)
+    if relu_bias is not None:
+        gy = namespace(x).where(hat * weight[:, None] + relu_bias[:, None] <= 0, 0, gy)
     h = gy * weight[:, None]
     gx = (h if fixed else _centred(h, hat, (0, 2))) * _reciprocal_std(var, eps)
     return gx.astype(x.dtype).reshape(x.shape), (gy * hat).sum((0, 2)), gy.sum((0, 2))

@@ -18,7 +18,7 @@ from minidl.nn.container import Sequential
 from minidl.nn.conv import Conv2d
 from minidl.nn.linear import Identity
 from minidl.nn.module import Module, Parameter
-from minidl.nn.norm import BatchNorm2d
+from minidl.nn.norm import BatchNorm2d, BNReLU2d
 from minidl.ops.conv import conv2d
 from minidl.tensor import from_numpy
 
@@ -68,12 +68,12 @@ def _fuse_chain(module: Module, names, parents) -> None:
         layer = module._modules[name]
         conv = module._modules[before] if before is not None else None
         if type(conv) is Conv2d and parents[conv] == 1 and not _watched(conv, layer):
-            if type(layer) is BatchNorm2d and layer.running_mean is not None:
+            norm = type(layer) in (BatchNorm2d, BNReLU2d) and layer.running_mean is not None
+            if norm:
                 _fold(conv, layer)
-                setattr(module, name, Identity())
-                continue
-            if type(layer) is ReLU:
+            if type(layer) is ReLU or norm and layer.relu:
                 conv.__class__ = FusedConv2d
+            if type(layer) is ReLU or norm:
                 setattr(module, name, Identity())
                 continue
         before = name

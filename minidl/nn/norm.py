@@ -27,6 +27,7 @@ class _BatchNorm(_Affine):
     """Base of batch norms, which differ in the rank of their input."""
 
     axes: tuple[str, ...]  # the inputs that a subclass takes
+    relu = False  # whether what is below 0 becomes 0
 
     def __init__(self, num_features: int, eps=1e-5, momentum: float | None = 0.1, affine=True, track_running_stats=True,
                  device=None, dtype=None, *, bias=True):
@@ -55,9 +56,10 @@ class _BatchNorm(_Affine):
         self._check(input)
         if not self.training or self.running_mean is None:
             return batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, self.running_mean is None,
-                              eps=self.eps)
+                              eps=self.eps, relu=self.relu)
         momentum = 1 / (self.num_batches_tracked.item() + 1) if self.momentum is None else self.momentum
-        y = batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps)
+        y = batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps,
+                       relu=self.relu)
         self.num_batches_tracked.add_(1)
         return y
 
@@ -104,6 +106,18 @@ class BatchNorm2d(_BatchNorm):
     """
 
     axes = ("(N, C, H, W)",)
+
+
+class BNReLU2d(BatchNorm2d):
+    """A BatchNorm2d that ends in a ReLU, in the same passes over memory: relu(batch_norm(x)) with the parameters of batch norm.
+
+    >>> import minidl
+    >>> from minidl import nn
+    >>> nn.BNReLU2d(1)(minidl.tensor([[[[1.0, 3.0]]]])).round()
+    tensor([[[[0., 1.]]]], op=Round)
+    """
+
+    relu = True
 
 
 class GroupNorm(_Affine):

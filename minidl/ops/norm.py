@@ -42,29 +42,34 @@ def _wide(x: Tensor) -> Tensor:
 class BatchNorm(FusedOp):
     """y = weight_c (x - mean_c) / sqrt(var_c + eps) + bias_c, the mean and variance of each channel c over all other axes.
 
-    x (N, C, ...), weight and bias (C,) -> y (N, C, ...). After the call ``mean`` and ``var`` hold the statistics in float64.
+    With ``relu``, max(y, 0), which is computed again for the gradient rather than kept. x (N, C, ...), weight and bias (C,) ->
+    y (N, C, ...). After the call ``mean`` and ``var`` hold the statistics in float64.
     """
 
     fixed = False
 
-    def __init__(self, eps):
-        self.eps = eps
+    def __init__(self, eps, relu=False):
+        self.eps, self.relu = eps, relu
 
     def forward(self, x, weight, bias):
-        y, self.mean, self.var = kernel("batch_norm", x)(x, weight, bias, self.eps)
+        y, self.mean, self.var = kernel("batch_norm", x)(x, weight, bias, self.eps, relu=self.relu)
         self.save(x, self.mean, self.var, weight, bias)
         return y
 
     def fast_backward(self, gy):
         x, mean, var, weight, bias = (t.array for t in self.saved)
-        gx, gweight, gbias = kernel("batch_norm_grad", x)(gy.array, x, weight, self.eps, mean, var, self.fixed)
+        above = bias if self.relu else None
+        gx, gweight, gbias = kernel("batch_norm_grad", x)(gy.array, x, weight, self.eps, mean, var, self.fixed, above)
         return wrap(gx), wrap(gweight.astype(weight.dtype)), wrap(gbias.astype(bias.dtype))
 
     def composite(self, x, weight, bias):
         wide, axes = _wide(x), (0, *range(2, x.ndim))
         average = mean(wide, axes, keepdim=True)
         hat = _standardised(wide, average, _variance(wide, average, axes), self.eps)
-        return cast(hat * _per_channel(weight, wide) + _per_channel(bias, wide), x.dtype)
+        return self._ended(hat * _per_channel(weight, wide) + _per_channel(bias, wide), x)
+
+    def _ended(self, y, x):
+        return cast(y.relu() if self.relu else y, x.dtype)
 
 
 class FixedBatchNorm(BatchNorm):
@@ -74,7 +79,7 @@ class FixedBatchNorm(BatchNorm):
 
     def forward(self, x, mean, var, weight, bias):
         self.save(x, mean, var, weight, bias)
-        return kernel("batch_norm", x)(x, weight, bias, self.eps, mean, var)[0]
+        return kernel("batch_norm", x)(x, weight, bias, self.eps, mean, var, self.relu)[0]
 
     def fast_backward(self, gy):
         gx, gweight, gbias = super().fast_backward(gy)
@@ -83,16 +88,18 @@ class FixedBatchNorm(BatchNorm):
     def composite(self, x, mean, var, weight, bias):
         wide = _wide(x)
         mean, var, weight, bias = (_per_channel(t, wide) for t in (mean, var, weight, bias))
-        return cast(_standardised(wide, mean, var, self.eps) * weight + bias, x.dtype)
+        return self._ended(_standardised(wide, mean, var, self.eps) * weight + bias, x)
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5) -> Tensor:
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *,
+               relu=False) -> Tensor:
     """Normalise each channel: weight (x - mean) / sqrt(var + eps) + bias.   input (N, C, ...) -> (N, C, ...).
 
     In ``training`` by the mean and variance of the batch, which also move the running statistics (C,), in place and outside the
     graph: running = (1 - momentum) running + momentum batch, where the batch's variance is the unbiased one, divided by n - 1,
     although the batch itself is normalised by the biased one. Otherwise by the running statistics. ``weight`` and ``bias``
-    (C,) default to 1 and 0; with half-precision inputs they and the statistics may be float32. An empty batch moves nothing.
+    (C,) default to 1 and 0; with half-precision inputs they and the statistics may be float32. An empty batch moves nothing. With
+    ``relu``, what is below 0 becomes 0, in the same pass over memory, also in that of the gradient.
 
     Raises ShapeError for an input without channels, values that are not (C,), or one value per channel in training; DtypeError
     for integers and mixed dtypes; ValueError for an eps <= 0 in training, or missing running statistics.
@@ -117,14 +124,14 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     if not training:
         if running_mean is None:
             raise ValueError("batch_norm: without training=True it normalises by running_mean and running_var, which are None")
-        return FixedBatchNorm(eps)(x, *running, *affine)
+        return FixedBatchNorm(eps, relu)(x, *running, *affine)
     if eps <= 0:
         raise ValueError(f"batch_norm: eps must be positive in training, got {eps}")
     count = x.numel() // max(x.shape[1], 1)
     if count == 1:
         raise ShapeError(f"batch_norm: expected more than one value per channel in training, got an input of shape {x.shape}; "
                          "use a larger batch, or eval()")
-    op = BatchNorm(eps)
+    op = BatchNorm(eps, relu)
     y = op(x, *affine)
     if running_mean is not None and count:
         _move(running[0], op.mean, momentum)

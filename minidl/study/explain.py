@@ -248,7 +248,9 @@ def _(op: BatchNorm, inputs, outputs, index):
         mean, var = float(inputs[1][c]), float(inputs[2][c])
     else:
         mean, var = x[:, c].mean(), x[:, c].var()
-    return _normalised(x[index], mean, var, op.eps, weight[c], bias[c], index)
+    terms = _normalised(x[index], mean, var, op.eps, weight[c], bias[c], index)
+    total = math.fsum(term.value for term in terms)
+    return [*terms, _whole("what the ReLU adds", -total)] if op.relu and total < 0 else terms
 
 
 @_terms.register

@@ -43,7 +43,7 @@ class CifarResNet(Residual):
     (269722, (2, 10))
     """
 
-    chains = (("conv1", "bn1", "relu"),)
+    chains = (("conv1", "bn1"),)
     input_shape = (3, 32, 32)
 
     def __init__(self, depth: int = 20, num_classes: int = 10, option: str = "A", residual: bool = True):
@@ -52,7 +52,7 @@ class CifarResNet(Residual):
             raise UsageError(f"a ResNet for CIFAR has 6n + 2 layers, such as 20, 32, 44, 56 or 110, got {depth}")
         count = (depth - 2) // 6
         self.option, self.v1, self.residual, self.channels = option, False, residual, 16
-        self.conv1, self.bn1, self.relu = conv(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
+        self.conv1, self.bn1 = conv(3, 16, 3), nn.BNReLU2d(16)
         self.layer1 = self.stage(BasicBlock, 16, count, 1)
         self.layer2 = self.stage(BasicBlock, 32, count, 2)
         self.layer3 = self.stage(BasicBlock, 64, count, 2)
@@ -60,7 +60,7 @@ class CifarResNet(Residual):
         self.draw()
 
     def forward(self, x):
-        x = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
+        x = self.layer3(self.layer2(self.layer1(self.bn1(self.conv1(x)))))
         return self.fc(self.avgpool(x).flatten(1))
 
 

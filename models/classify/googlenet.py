@@ -70,15 +70,14 @@ class GoogLeNetOutputs(NamedTuple):
 class BasicConv2d(nn.Module):
     """conv -> batch norm -> ReLU."""
 
-    chains = (("conv", "bn", "relu"),)
+    chains = (("conv", "bn"),)
 
     def __init__(self, channels: int, maps: int, size: int, **options):
         super().__init__()
-        self.conv, self.bn = nn.Conv2d(channels, maps, size, bias=False, **options), nn.BatchNorm2d(maps, eps=1e-3)
-        self.relu = nn.ReLU()
+        self.conv, self.bn = nn.Conv2d(channels, maps, size, bias=False, **options), nn.BNReLU2d(maps, eps=1e-3)
 
     def forward(self, x):
-        return self.relu(self.bn(self.conv(x)))
+        return self.bn(self.conv(x))
 
 
 class PlainConv2d(nn.Module):

@@ -39,36 +39,36 @@ def augmented(size: int):
 class BasicBlock(nn.Module):
     """conv 3x3 -> conv 3x3, plus the shortcut.   x (N, C, H, W) -> (N, planes, H/stride, W/stride)."""
 
-    chains = ("conv1", "bn1", "relu1"), ("conv2", "bn2")
+    chains = ("conv1", "bn1"), ("conv2", "bn2")
     expansion = 1
 
     def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None, residual: bool, v1: bool):
         super().__init__()
-        self.conv1, self.bn1 = conv(channels, planes, 3, stride), nn.BatchNorm2d(planes)
+        self.conv1, self.bn1 = conv(channels, planes, 3, stride), nn.BNReLU2d(planes)
         self.conv2, self.bn2 = conv(planes, planes, 3), nn.BatchNorm2d(planes)
-        self.relu1, self.downsample, self.residual = nn.ReLU(), downsample, residual
+        self.downsample, self.residual = downsample, residual
 
     def forward(self, x):
-        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x))))
         return _joined(self, x, y)
 
 
 class Bottleneck(nn.Module):
     """conv 1x1 down to ``planes`` -> conv 3x3 -> conv 1x1 up to 4 planes, plus the shortcut."""
 
-    chains = ("conv1", "bn1", "relu1"), ("conv2", "bn2", "relu2"), ("conv3", "bn3")
+    chains = ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")
     expansion = 4
 
     def __init__(self, channels: int, planes: int, stride: int, downsample: nn.Module | None, residual: bool, v1: bool):
         super().__init__()
-        self.conv1, self.bn1 = conv(channels, planes, 1, stride if v1 else 1), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = conv(planes, planes, 3, 1 if v1 else stride), nn.BatchNorm2d(planes)
+        self.conv1, self.bn1 = conv(channels, planes, 1, stride if v1 else 1), nn.BNReLU2d(planes)
+        self.conv2, self.bn2 = conv(planes, planes, 3, 1 if v1 else stride), nn.BNReLU2d(planes)
         self.conv3, self.bn3 = conv(planes, 4 * planes, 1), nn.BatchNorm2d(4 * planes)
-        self.relu1, self.relu2, self.downsample, self.residual = nn.ReLU(), nn.ReLU(), downsample, residual
+        self.downsample, self.residual = downsample, residual
 
     def forward(self, x):
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(y)))))
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+        y = self.bn3(self.conv3(y))
         return _joined(self, x, y)
 
 
@@ -131,7 +131,7 @@ class ResNet(Residual):
     (1, 5)
     """
 
-    chains = (("conv1", "bn1", "relu"),)
+    chains = (("conv1", "bn1"),)
     input_shape = (3, 224, 224)
 
     def __init__(self, block, blocks, num_classes: int = 1000, option: str = "B", v1: bool = False, residual: bool = True):
@@ -139,7 +139,7 @@ class ResNet(Residual):
         if option not in ("A", "B", "C"):
             raise UsageError(f"shortcuts are of option A, B or C, got {option!r}")
         self.option, self.v1, self.residual, self.channels = option, v1, residual, 64
-        self.conv1, self.bn1, self.relu = conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU()
+        self.conv1, self.bn1 = conv(3, 64, 7, 2), nn.BNReLU2d(64)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         self.layer1 = self.stage(block, 64, blocks[0], 1)
         self.layer2 = self.stage(block, 128, blocks[1], 2)
@@ -149,7 +149,7 @@ class ResNet(Residual):
         self.draw()
 
     def forward(self, x):
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

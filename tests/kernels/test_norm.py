@@ -17,6 +17,7 @@ EPS = 1e-5
 
 by_room = pytest.mark.parametrize("room, dtype", with_cuda(ROOMS, cuda))
 
+
 def of_sums(room, dtype):
     """The tolerance of statistics, which are float64: CUDA adds up deviations in float, where numbers are not float64, and only
     a few; the variance loses up to a digit to a pivot that lies two deviations from the mean.
@@ -103,6 +104,29 @@ def test_batch_norm_with_given_statistics(room, dtype, shape):
     check((y, *room.batch_norm_grad(gy, x, weight, EPS, mean, var, True)), expected, x)
     np.testing.assert_array_equal(mean, before[0])
     np.testing.assert_array_equal(var, before[1])
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("shape", BATCHES)
+@by_room
+def test_batch_norm_with_relu(room, dtype, shape, fixed):
+    """As the two after another; a value of 0, and one of NaN, on which gy depends."""
+    x, gy = (numbers(shape, dtype, seed) for seed in (0, 1))
+    weight, bias = (numbers(shape[1:2], dtype, seed) for seed in (2, 3))
+    weight[0] = bias[0] = 0
+    given = (numbers(shape[1:2], np.float32, 4), np.abs(numbers(shape[1:2], np.float32, 5)) + np.float32(0.5)) if fixed else ()
+    if fixed:
+        x[0, -1] = np.nan
+    plain, mean, var = room.batch_norm(x, weight, bias, EPS, *given)
+    y = room.batch_norm(x, weight, bias, EPS, *given, relu=True)[0]
+    off = plain.astype(float) <= 0
+    np.testing.assert_array_equal(y.astype(float), np.where(off, 0, plain.astype(float)))
+    found = room.batch_norm_grad(gy, x, weight, EPS, mean, var, fixed, bias)
+    expected = room.batch_norm_grad(np.where(off, 0, gy).astype(dtype), x, weight, EPS, mean, var, fixed)
+    for got, want in zip(found, expected, strict=True):
+        assert got.dtype == want.dtype
+        got, want = got.astype(float), want.astype(float)
+        np.testing.assert_allclose(got, want, rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
 
 
 GROUPS = [((3, 6), 2), ((4, 5), 1), ((37, 3), 3), ((3, 6, 5), 2), ((2, 6, 4, 5), 3), ((1, 4, 2, 3), 1), ((2, 4, 3, 1), 4),

@@ -42,7 +42,7 @@ def check(model, *shape):
 def test_networks(module, name, shape):
     model = lively(getattr(importlib.import_module(f"minidl.models.classify.{module}"), name)())
     check(model, *shape)
-    assert "BatchNorm2d" not in kinds(model) and "FusedConv2d" in kinds(model)
+    assert not {"BatchNorm2d", "BNReLU2d"} & set(kinds(model)) and "FusedConv2d" in kinds(model)
 
 
 @pytest.mark.parametrize("bias, affine", [(True, True), (False, True), (True, False)])
@@ -51,6 +51,12 @@ def test_folding(bias, affine):
     check(model, 2, 3, 6, 7)
     assert kinds(model) == ["Sequential", "Conv2d", "Identity", "Conv2d"]
     assert model[0].weight.dtype == minidl.float32
+
+
+def test_a_batch_norm_that_ends_in_a_relu():
+    model = lively(nn.Sequential(nn.Conv2d(3, 5, 3), nn.BNReLU2d(5), nn.BNReLU2d(5)))
+    check(model, 2, 3, 6, 7)
+    assert kinds(model) == ["Sequential", "FusedConv2d", "Identity", "BNReLU2d"]
 
 
 def test_in_float64_and_on_single_images():

@@ -81,6 +81,14 @@ def test_errors():
         nn.GroupNorm(3, 4)
 
 
+def test_with_relu():
+    plain, layer, x = nn.BatchNorm2d(3), nn.BNReLU2d(3), images(2, 3, 4, 5)
+    for _ in range(2):  # in training, and after
+        np.testing.assert_array_equal(layer(x), plain(x).relu())
+        np.testing.assert_array_equal(layer.running_var, plain.running_var)
+        layer.eval(), plain.eval()
+
+
 LAYERS = [(nn.BatchNorm1d(3, dtype="float64"), (4, 3)), (nn.BatchNorm2d(3, affine=False).eval().double(), (2, 3, 1, 2)),
           (nn.GroupNorm(2, 4, dtype="float64"), (2, 4, 3)), (nn.LayerNorm((3, 2), dtype="float64"), (2, 3, 2)),
           (nn.LocalResponseNorm(3, alpha=1.5), (2, 4, 3))]

@@ -24,8 +24,9 @@ def channels_of(shape, strided=False):
 def cases(shape, strided=False):
     """(maker of an op, inputs) of every normalisation of this shape."""
     x, weight, bias = channels_of(shape, strided)
-    yield lambda: BatchNorm(1e-5), (x, weight, bias)
-    yield lambda: FixedBatchNorm(1e-5), (x, *statistics(shape[1]), weight, bias)
+    for relu in (False, True):
+        yield lambda relu=relu: BatchNorm(1e-5, relu), (x, weight, bias)
+        yield lambda relu=relu: FixedBatchNorm(1e-5, relu), (x, *statistics(shape[1]), weight, bias)
     if x.numel() > shape[0] * shape[1]:
         yield lambda: GroupNorm(shape[1], 1e-5), (x, weight, bias)
     yield lambda: GroupNorm(1, 1e-5), (x, weight, bias)

@@ -23,6 +23,7 @@ CASES = {
     "sigmoid": ((3, 4), nn.Sigmoid),
     "softplus": ((3, 4), nn.Softplus),
     "batch norm": ((4, 3, 2, 5), lambda: nn.BatchNorm2d(3)),
+    "batch norm with relu": ((4, 3, 2, 5), lambda: nn.BNReLU2d(3)),
     "batch norm in evaluation": ((4, 3, 2, 5), lambda: nn.BatchNorm2d(3).eval()),
     "group norm": ((3, 4, 2, 5), lambda: nn.GroupNorm(2, 4)),
     "layer norm": ((3, 5), lambda: nn.LayerNorm(5)),
