@@ -79,10 +79,10 @@ class Case:
         loss.backward()
         self.optimizer.step()
 
-    def infer(self) -> None:
-        """The logits alone, after ``eval``."""
+    def infer(self, x=None):
+        """The logits alone, after ``eval``; of the images or of others."""
         with self.library.no_grad(), self.precision():
-            self.run(self.x)
+            return self.run(self.x if x is None else x)
 
     def eval(self) -> None:
         """Make ready for inference; ours fuses."""

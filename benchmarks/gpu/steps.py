@@ -1,6 +1,6 @@
 """Training steps and inference on a GPU, and its memory, against PyTorch with cuDNN: in fp32, tf32 and bf16 (autocast).
 
-A captured step is a CUDA graph of ours (minidl.capture); beside it stands PyTorch's step as its users write it, without one.
+What is captured is a CUDA graph of ours (minidl.capture); beside it stands PyTorch as its users write it, without one.
 """
 
 from benchmarks.gpu.library import PRECISIONS, Library
@@ -25,10 +25,11 @@ def measure(framework: str, name: str) -> dict[str, float]:
         trained.precision = used.precision = library.use(precision)
         rows = {"step": lambda: trained.step, "inference": lambda: used.infer}
         if library.name == "minidl":
-            rows["captured step"] = lambda: _captured(library, trained)
+            rows["captured step"] = lambda: _captured(library, trained.step, trained.x, trained.y)
+            rows["captured inference"] = lambda: _captured(library, used.infer, used.x)
         found = library.timed({f"{precision} {row}": make for row, make in rows.items()}, AT_LEAST)
-        if library.name == "torch" and f"{precision} step" in found:
-            found[f"{precision} captured step"] = found[f"{precision} step"]
+        if library.name == "torch":
+            found |= {name.replace(precision, f"{precision} captured"): seconds for name, seconds in found.items()}
         times |= found
     for precision in PRECISIONS:  # last: minidl counts memory at a price
         trained.precision = library.use(precision)
@@ -41,12 +42,12 @@ def _case(library: Library, name: str) -> Case:
     return Case(library.name, network, library.variant, (batch, *NETWORKS[network].shape[1:]), "cuda")
 
 
-def _captured(library: Library, case: Case):
-    """The step, recorded."""
-    step = library.module.capture(case.step)
+def _captured(library: Library, function, *batch):
+    """The function, recorded."""
+    recorded = library.module.capture(function)
     for _ in range(2):
-        step(case.x, case.y)
-    return lambda: step(case.x, case.y)
+        recorded(*batch)
+    return lambda: recorded(*batch)
 
 
 def _peak(library: Library, case: Case) -> int:
