@@ -45,42 +45,58 @@ union alignas(16) Chunk {
 //     line 2   i = 4: 2 3 0 1   i = 5: 2 3 0 1
 //     line 3   i = 6: 3 2 1 0   i = 7: 3 2 1 0
 template <int EXTENT> struct Along {
+    int first;  // the first i of this warp
+
+    __device__ explicit Along(int first) : first(first) {}
     __device__ static int place(int i, int chunk) { return i * CHUNKS + (chunk ^ i / 2 % 4); }
 
-    // The fragments of 16 rows from i on, or of 2 x 8 columns; ``chunk``: the first of the two that an instruction takes.
-    __device__ static void load_rows(const Chunk *a, int i, int chunk, unsigned (&word)[4]) {
+    // The fragments of 16 rows from ``i`` on, or of 2 x 8 columns; ``chunk``: the first of the two that an instruction takes.
+    __device__ void load_rows(const Chunk *a, int i, int chunk, unsigned (&words)[4]) const {
         int lane = threadIdx.x % 32;
-        load_matrices<false>(a[place(i + lane % 16, chunk + lane / 16)].word, word);
+        load_matrices<false>(a[place(first + i + lane % 16, chunk + lane / 16)].word, words);
     }
-    __device__ static void load_columns(const Chunk *b, int i, int chunk, unsigned (&word)[4]) {
+    __device__ void load_columns(const Chunk *b, int i, int chunk, unsigned (&words)[4]) const {
         int lane = threadIdx.x % 32;
-        load_matrices<false>(b[place(i + lane % 8 + lane / 16 * 8, chunk + lane / 8 % 2)].word, word);
+        load_matrices<false>(b[place(first + i + lane % 8 + lane / 16 * 8, chunk + lane / 8 % 2)].word, words);
     }
 };
 
 // Across the depth: a chunk holds neighbours in i, and k takes one line or more. ldmatrix transposes numbers of 16 bits, of which
-// it reads one chunk of 8 neighbours in k. Floats are read one by one, by a warp 8 neighbours in i of 4 in k.
+// it reads one chunk of 8 neighbours in k. Floats are read one by one, by a warp 8 neighbours in i of 4 in k: where these are is
+// worked out once, for what the changing of places makes of the first four times 8 in i, and the rest are at constant distances.
 template <int EXTENT> struct Across {
     static constexpr int LENGTH = EXTENT / PER_CHUNK;  // of k, in chunks
+    int first;
+    int float_at[4];  // in words
 
+    __device__ explicit Across(int first) : first(first) {
+        int lane = threadIdx.x % 32, i = first + lane / 4;
+#pragma unroll
+        for (int e = 0; e < 4; e++) float_at[e] = place(lane % 4, i / 4 + 2 * e) * 4 + i % 4;
+    }
     __device__ static int place(int k, int chunk) { return k * LENGTH + (chunk ^ (sizeof(real) == 2 ? k % 8 : k % 4 * 2)); }
 
-    __device__ static unsigned word(const Chunk *tile, int i, int k) {
-        return tile[place(k, i / PER_CHUNK)].word[i % PER_CHUNK];
+    // The float of this thread in the ``e``-th 8 of i, from k on.
+    __device__ unsigned word(const Chunk *tile, int e, int k) const {
+        return ((const unsigned *) tile)[float_at[e % 4] + (k * LENGTH + e / 4 * 8) * 4];
     }
-    __device__ static void load_rows(const Chunk *a, int i, int chunk, unsigned (&words)[4]) {
-        int lane = threadIdx.x % 32, k = chunk * PER_CHUNK;
-        if constexpr (sizeof(real) == 2)
-            load_matrices<true>(a[place(k + lane % 8 + lane / 16 * 8, i / 8 + lane / 8 % 2)].word, words);
-        else
-            for (int w = 0; w < 4; w++) words[w] = word(a, i + lane / 4 + w % 2 * 8, k + lane % 4 + w / 2 * 4);
+    __device__ void load_rows(const Chunk *a, int i, int chunk, unsigned (&words)[4]) const {
+        int k = chunk * PER_CHUNK;
+        if constexpr (sizeof(real) == 2) {
+            int lane = threadIdx.x % 32;
+            load_matrices<true>(a[place(k + lane % 8 + lane / 16 * 8, (first + i) / 8 + lane / 8 % 2)].word, words);
+        } else
+#pragma unroll
+            for (int w = 0; w < 4; w++) words[w] = word(a, i / 8 + w % 2, k + w / 2 * 4);
     }
-    __device__ static void load_columns(const Chunk *b, int i, int chunk, unsigned (&words)[4]) {
-        int lane = threadIdx.x % 32, k = chunk * PER_CHUNK;
-        if constexpr (sizeof(real) == 2)
-            load_matrices<true>(b[place(k + lane % 8 + lane / 8 % 2 * 8, i / 8 + lane / 16)].word, words);
-        else
-            for (int w = 0; w < 4; w++) words[w] = word(b, i + lane / 4 + w / 2 * 8, k + lane % 4 + w % 2 * 4);
+    __device__ void load_columns(const Chunk *b, int i, int chunk, unsigned (&words)[4]) const {
+        int k = chunk * PER_CHUNK;
+        if constexpr (sizeof(real) == 2) {
+            int lane = threadIdx.x % 32;
+            load_matrices<true>(b[place(k + lane % 8 + lane / 8 % 2 * 8, (first + i) / 8 + lane / 16)].word, words);
+        } else
+#pragma unroll
+            for (int w = 0; w < 4; w++) words[w] = word(b, i / 8 + w / 2, k + w % 2 * 4);
     }
 };
 
@@ -96,9 +112,10 @@ template <int M, int N, template <int> class Lie> struct Tile {
     };
 
     FragmentC c[M][N];
-    int row, column;  // of the warp's part of the tile
+    A rows;     // of the warp's part of the tile
+    B columns;
 
-    __device__ Tile() : c(), row(threadIdx.x / 128 * 16 * M), column(threadIdx.x / 32 % 4 * 8 * N) {}
+    __device__ Tile() : c(), rows(threadIdx.x / 128 * 16 * M), columns(threadIdx.x / 32 % 4 * 8 * N) {}
 
     __device__ void multiply(const Chunk *a, const Chunk *b) {
 #pragma unroll
@@ -106,11 +123,11 @@ template <int M, int N, template <int> class Lie> struct Tile {
             FragmentA x[M];
             FragmentB y[N];
 #pragma unroll
-            for (int m = 0; m < M; m++) A::load_rows(a, row + 16 * m, chunk, x[m].word);
+            for (int m = 0; m < M; m++) rows.load_rows(a, 16 * m, chunk, x[m].word);
 #pragma unroll
             for (int n = 0; n < N; n += 2) {
                 unsigned both[4];
-                B::load_columns(b, column + 8 * n, chunk, both);
+                columns.load_columns(b, 8 * n, chunk, both);
                 y[n] = {both[0], both[1]}, y[n + 1] = {both[2], both[3]};
             }
 #pragma unroll
@@ -143,7 +160,7 @@ template <int M, int N, template <int> class Lie> struct Tile {
     // Calls ``store(row, sums)`` for all of C, with four sums each, so that neighbouring threads write neighbouring numbers.
     // Fragments are not like that, so 32 rows at a time pass through shared memory.
     template <class Store> __device__ void finish(Shared &shared, Store store) {
-        int above = threadIdx.x / 128 * 16 + threadIdx.x % 32 / 4, left = column + threadIdx.x % 4 * 2;
+        int above = threadIdx.x / 128 * 16 + threadIdx.x % 32 / 4, left = columns.first + threadIdx.x % 4 * 2;
 #pragma unroll
         for (int m = 0; m < M; m++) {
 #pragma unroll
