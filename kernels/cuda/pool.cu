@@ -1,52 +1,166 @@
 // Pooling over rectangular windows of x (planes, height, width) -> y (planes, rows, columns), and its adjoints. Formulas:
-// kernels/portable. A thread for each number that is written, which gathers what it needs: nothing is added in memory, so sums
-// come out the same every time. Where windows overlap, numbers are read again, from the cache.
+// kernels/portable. Each number that is written is gathered by one thread: nothing is added in memory, so sums come out the same
+// every time. Where windows overlap, numbers are read again, from the cache.
 //
 // ``h_windows`` (2, rows): window i covers rows h_windows[0][i], then every h_step, below h_windows[1][i], all in the image.
 // ``h_covers`` (2, height): row h lies in no windows but h_covers[0][h] up to, not including, h_covers[1][h]. Columns alike.
+//
+// Divisions of whole numbers take about twenty instructions, as long as a small window: a thread divides once for its OUTPUTS, one
+// above the other, or for its square of 2 x 2 pixels. Neighbouring threads have neighbouring columns.
+#include "pack.cuh"
 #include "place.cuh"
 
-struct Window {
-    int h, h_stop, h_step, w, w_stop, w_step;
-    __device__ bool is_square(int size) const { return h_step * w_step == 1 && h_stop - h == size && w_stop - w == size; }
+constexpr int OUTPUTS = 2, SIDE = 2;
+
+struct Sizes {
+    int height, width, rows, columns, h_step, w_step;
+    int longest;  // no window has more rows, or columns
 };
 
-template <int SIZE, class F> __device__ void over_square(Window p, int width, F f) {
+struct Window {
+    int h, h_stop, w, w_stop;
+};
+
+// f(place in the plane, whether it exists) for TAPS x TAPS positions, row by row, without branches, which loads would wait at.
+// Of a smaller window the last row and column come again.
+template <int TAPS, class F> __device__ void over_square(Window p, int width, F f) {
 #pragma unroll
-    for (int a = 0; a < SIZE; a++)
+    for (int a = 0; a < TAPS; a++)
 #pragma unroll
-        for (int b = 0; b < SIZE; b++) f((p.h + a) * width + p.w + b);
+        for (int b = 0; b < TAPS; b++)
+            f(min(p.h + a, p.h_stop - 1) * width + min(p.w + b, p.w_stop - 1), p.h + a < p.h_stop && p.w + b < p.w_stop);
 }
 
-// f(place in the plane) for each position of a window, row by row; the usual ones without branches, which loads wait at.
-template <class F> __device__ void over(Window p, int width, F f) {
-    if (p.is_square(2))
-        over_square<2>(p, width, f);
-    else if (p.is_square(3))
-        over_square<3>(p, width, f);
+template <class F> __device__ void over(Window p, const Sizes &s, F f) {
+    if (s.longest <= 2 && s.h_step * s.w_step == 1)
+        over_square<2>(p, s.width, f);
+    else if (s.longest <= 3 && s.h_step * s.w_step == 1)
+        over_square<3>(p, s.width, f);
     else
-        for (int h = p.h; h < p.h_stop; h += p.h_step)
-            for (int w = p.w; w < p.w_stop; w += p.w_step) f(h * width + w);
+        for (int h = p.h; h < p.h_stop; h += s.h_step)
+            for (int w = p.w; w < p.w_stop; w += s.w_step) f(h * s.width + w, true);
+}
+
+// f(number of the output, its place in its plane, its window, its plane of x) for each output of this thread.
+template <class F>
+__device__ void each_output(long long items, const Sizes &s, const int *h_windows, const int *w_windows, const real *x, F f) {
+    long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= items) return;
+    Place p = place_of(item, (s.rows + OUTPUTS - 1) / OUTPUTS, s.columns);
+    x += p.plane * s.height * s.width;
+    Window window = {0, 0, w_windows[p.j], w_windows[s.columns + p.j]};
+    for (int i = p.i * OUTPUTS; i < min((p.i + 1) * OUTPUTS, s.rows); i++) {
+        window.h = h_windows[i], window.h_stop = h_windows[s.rows + i];
+        int place = i * s.columns + p.j;
+        f(p.plane * s.rows * s.columns + place, place, window, x);
+    }
 }
 
 // The maximum and, where ``winners`` is not null, its place h width + w. The first of equal elements wins, and the first NaN.
 extern "C" __global__ void max_windows(long long items, const real *__restrict__ x, real *__restrict__ values,
-                                       long long *__restrict__ winners, int height, int width, int rows, int columns,
-                                       const int *__restrict__ h_windows, const int *__restrict__ w_windows, int h_step,
-                                       int w_step) {
-    long long output = (long long) blockIdx.x * blockDim.x + threadIdx.x;
-    if (output >= items) return;
-    Place p = place_of(output, rows, columns);
-    Window window = {h_windows[p.i], h_windows[rows + p.i], h_step, w_windows[p.j], w_windows[columns + p.j], w_step};
-    const real *plane = x + p.plane * height * width;
-    int winner = window.h * width + window.w;
-    wide best = plane[winner];
-    over(window, width, [&](int place) {
-        wide value = plane[place];
-        if (value > best || (value != value && best == best)) best = value, winner = place;
+                                       long long *__restrict__ winners, Sizes s, const int *__restrict__ h_windows,
+                                       const int *__restrict__ w_windows) {
+    each_output(items, s, h_windows, w_windows, x, [&](long long output, int, Window window, const real *plane) {
+        int winner = window.h * s.width + window.w;
+        wide best = plane[winner];
+        over(window, s, [&](int place, bool) {  // what comes again does not win again
+            wide value = plane[place];
+            if (!(value <= best) && best == best) best = value, winner = place;
+        });
+        values[output] = best;
+        if (winners) winners[output] = winner;
     });
-    values[output] = best;
-    if (winners) winners[output] = winner;
+}
+
+// The sum over divisors (rows, columns); an empty window gives 0.
+extern "C" __global__ void mean_windows(long long items, const real *__restrict__ x, const wide *__restrict__ divisors,
+                                        real *__restrict__ y, Sizes s, const int *__restrict__ h_windows,
+                                        const int *__restrict__ w_windows) {
+    each_output(items, s, h_windows, w_windows, x, [&](long long output, int at, Window window, const real *plane) {
+        wide sum = 0;
+        over(window, s, [&](int place, bool exists) {
+            wide value = plane[place];
+            sum += exists ? value : wide(0);
+        });
+        y[output] = sum / divisors[at];
+    });
+}
+
+// The square of pixels from (h, w) on, some of which may lie outside of the image, and the windows that hold any of them.
+struct Square {
+    long long plane;
+    int h, w, i, i_stop, j, j_stop;
+};
+
+__device__ Square square_of(long long item, const Sizes &s, const int *h_covers, const int *w_covers) {
+    Place p = place_of(item, (s.height + SIDE - 1) / SIDE, (s.width + SIDE - 1) / SIDE);
+    int h = p.i * SIDE, w = p.j * SIDE;
+    return {p.plane, h, w, h_covers[h], h_covers[s.height + min(h + SIDE, s.height) - 1],
+            w_covers[w], w_covers[s.width + min(w + SIDE, s.width) - 1]};
+}
+
+__device__ void store_square(real *gx, const Square &q, const Sizes &s, const wide (&sums)[SIDE][SIDE]) {
+    gx += q.plane * s.height * s.width;
+    bool packs = s.width % SIDE == 0;  // then every row begins where a pack may: new arrays do
+    for (int a = 0; a < SIDE && q.h + a < s.height; a++) {
+        real *line = gx + (q.h + a) * s.width + q.w;
+        if (packs)
+            store(line, Pack<real, SIDE>{{sums[a][0], sums[a][1]}});
+        else
+            for (int b = 0; b < SIDE && q.w + b < s.width; b++) line[b] = sums[a][b];
+    }
+}
+
+// The adjoint of the maximum: the sum of gy over the windows that a pixel has won. Windows are read in squares, too, without
+// branches; of those that do not exist the last again.
+extern "C" __global__ void add_winners(long long items, const real *__restrict__ gy, const long long *__restrict__ winners,
+                                       real *__restrict__ gx, Sizes s, const int *__restrict__ h_covers,
+                                       const int *__restrict__ w_covers) {
+    long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= items) return;
+    Square q = square_of(item, s, h_covers, w_covers);
+    gy += q.plane * s.rows * s.columns, winners += q.plane * s.rows * s.columns;
+    wide sums[SIDE][SIDE] = {};
+    int first = q.h * s.width + q.w;
+    for (int i = q.i; i < q.i_stop; i += 2)
+        for (int j = q.j; j < q.j_stop; j += 2)
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                int row = i + k / 2, column = j + k % 2;
+                int window = min(row, q.i_stop - 1) * s.columns + min(column, q.j_stop - 1), winner = (int) winners[window] - first;
+                wide g = gy[window];
+                if (row >= q.i_stop || column >= q.j_stop) winner = -1;
+#pragma unroll
+                for (int a = 0; a < SIDE; a++)
+#pragma unroll
+                    for (int b = 0; b < SIDE; b++)
+                        if (winner == a * s.width + b) sums[a][b] += g;
+            }
+    store_square(gx, q, s, sums);
+}
+
+// The adjoint of the mean: the sum of gy / divisor over the windows that hold a pixel, all that cover it as the step is 1.
+extern "C" __global__ void spread_windows(long long items, const real *__restrict__ gy, const wide *__restrict__ divisors,
+                                          real *__restrict__ gx, Sizes s, const int *__restrict__ h_covers,
+                                          const int *__restrict__ w_covers) {
+    long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= items) return;
+    Square q = square_of(item, s, h_covers, w_covers);
+    gy += q.plane * s.rows * s.columns;
+    wide sums[SIDE][SIDE] = {};
+    int h_last = min(q.h + 1, s.height - 1), w_last = min(q.w + 1, s.width - 1);  // of the square
+    int i_second = h_covers[h_last], i_end = h_covers[s.height + q.h], j_second = w_covers[w_last], j_end = w_covers[s.width + q.w];
+    for (int i = q.i; i < q.i_stop; i++)
+        for (int j = q.j; j < q.j_stop; j++) {
+            wide g = gy[i * s.columns + j] / divisors[i * s.columns + j];
+            bool in_row[SIDE] = {i < i_end, i >= i_second}, in_column[SIDE] = {j < j_end, j >= j_second};
+#pragma unroll
+            for (int a = 0; a < SIDE; a++)
+#pragma unroll
+                for (int b = 0; b < SIDE; b++)
+                    if (in_row[a] && in_column[b]) sums[a][b] += g;
+        }
+    store_square(gx, q, s, sums);
 }
 
 // y = the element of its plane at ``winners``.
@@ -56,57 +170,10 @@ extern "C" __global__ void take_winners(long long items, const real *__restrict_
     if (output < items) y[output] = x[place_of(output, 1, out_plane).plane * in_plane + winners[output]];
 }
 
-// Its adjoint, for winners of windows: the sum of gy over those that place (h, w) has won.
-extern "C" __global__ void add_winners(long long items, const real *__restrict__ gy, const long long *__restrict__ winners,
-                                       real *__restrict__ gx, int height, int width, int rows, int columns,
-                                       const int *__restrict__ h_covers, const int *__restrict__ w_covers) {
-    long long pixel = (long long) blockIdx.x * blockDim.x + threadIdx.x;
-    if (pixel >= items) return;
-    Place p = place_of(pixel, height, width);
-    long long plane = p.plane * rows * columns;
-    wide sum = 0;
-    for (int i = h_covers[p.i]; i < h_covers[height + p.i]; i++)
-        for (int j = w_covers[p.j]; j < w_covers[width + p.j]; j++) {
-            long long window = plane + i * columns + j;
-            if (winners[window] == p.i * width + p.j) sum += gy[window];
-        }
-    gx[pixel] = sum;
-}
-
-// The same for winners from anywhere: a thread for each plane goes through all of them. ``sums`` begin as zeros.
+// Its adjoint: the winners may come from anywhere, so a thread for each plane goes through all of them. ``sums`` begin as zeros.
 extern "C" __global__ void add_anywhere(long long items, const real *__restrict__ gy, const long long *__restrict__ winners,
                                         wide *__restrict__ sums, long long in_plane, long long out_plane) {
     long long plane = (long long) blockIdx.x * blockDim.x + threadIdx.x;
     if (plane >= items) return;
     for (long long i = plane * in_plane; i < (plane + 1) * in_plane; i++) sums[plane * out_plane + winners[i]] += gy[i];
-}
-
-// The sum over divisors (rows, columns); an empty window gives 0.
-extern "C" __global__ void mean_windows(long long items, const real *__restrict__ x, const wide *__restrict__ divisors,
-                                        real *__restrict__ y, int height, int width, int rows, int columns,
-                                        const int *__restrict__ h_windows, const int *__restrict__ w_windows, int h_step,
-                                        int w_step) {
-    long long output = (long long) blockIdx.x * blockDim.x + threadIdx.x;
-    if (output >= items) return;
-    Place p = place_of(output, rows, columns);
-    Window window = {h_windows[p.i], h_windows[rows + p.i], h_step, w_windows[p.j], w_windows[columns + p.j], w_step};
-    const real *plane = x + p.plane * height * width;
-    wide sum = 0;
-    over(window, width, [&](int place) { sum += plane[place]; });
-    y[output] = sum / divisors[p.i * columns + p.j];
-}
-
-// Its adjoint: the sum of gy / divisor over the windows that hold place (h, w), all that cover it as the step is 1.
-extern "C" __global__ void spread_windows(long long items, const real *__restrict__ gy, const wide *__restrict__ divisors,
-                                          real *__restrict__ gx, int height, int width, int rows, int columns,
-                                          const int *__restrict__ h_covers, const int *__restrict__ w_covers) {
-    long long pixel = (long long) blockIdx.x * blockDim.x + threadIdx.x;
-    if (pixel >= items) return;
-    Place p = place_of(pixel, height, width);
-    const real *plane = gy + p.plane * rows * columns;
-    wide sum = 0;
-    for (int i = h_covers[p.i]; i < h_covers[height + p.i]; i++)
-        for (int j = w_covers[p.j]; j < w_covers[width + p.j]; j++)
-            sum += plane[i * columns + j] / divisors[i * columns + j];
-    gx[pixel] = sum;
 }

@@ -6,9 +6,12 @@ import math
 import numpy as np
 
 from minidl.kernels import namespace
-from minidl.kernels.cuda.launch import launch, ready, wide
+from minidl.kernels.cuda.launch import launch, ready, source, structs, wide
 from minidl.kernels.cuda.sum import sum
 from minidl.kernels.recording import uploaded
+
+SIZES = structs(source("pool").read_text())["Sizes"]
+OUTPUTS, SIDE = 2, 2  # as in pool.cu
 
 
 def max_windows(x, rows, columns):
@@ -42,10 +45,7 @@ def add_winners(gy, out_shape, winners, windows=None):
         in_plane, out_plane = (np.int64(math.prod(shape[2:])) for shape in (gy.shape, out_shape))
         launch("pool.add_anywhere", math.prod(gy.shape[:2]), *ready(gy, winners), sums, in_plane, out_plane, dtype=gy.dtype)
         return sums.astype(gy.dtype, copy=False)
-    gx = xp.empty(out_shape, gy.dtype)
-    launch("pool.add_winners", gx.size, *ready(gy, winners), gx, *out_shape[2:], *gy.shape[2:],
-           *_covering(gy, out_shape, windows), dtype=gy.dtype)
-    return gx
+    return _over_pixels("add_winners", out_shape, windows, *ready(gy, winners))
 
 
 def mean_windows(x, out_shape, rows, columns, divisors):
@@ -59,20 +59,21 @@ def mean_windows(x, out_shape, rows, columns, divisors):
 
 def spread_windows(gy, out_shape, rows, columns, divisors):
     """As the portable kernel."""
-    gx = namespace(gy).empty(out_shape, gy.dtype)
-    launch("pool.spread_windows", gx.size, ready(gy), _divisors(divisors, gy), gx, *out_shape[2:], *gy.shape[2:],
-           *_covering(gy, out_shape, (rows, columns)), dtype=gy.dtype)
-    return gx
+    return _over_pixels("spread_windows", out_shape, (rows, columns), ready(gy), _divisors(divisors, gy))
 
 
 def _over_windows(name, x, arrays, rows, columns):
-    out = next(array for array in reversed(arrays) if array is not None)
-    launch(f"pool.{name}", out.size, ready(x), *arrays, *x.shape[2:], *out.shape[2:], uploaded(_bounds(rows), x),
-           uploaded(_bounds(columns), x), rows.step, columns.step, dtype=x.dtype)
+    bounds = [uploaded(_bounds(axis), x) for axis in (rows, columns)]
+    threads = math.prod(x.shape[:2]) * -(-len(rows.starts) // OUTPUTS) * len(columns.starts)
+    launch(f"pool.{name}", threads, ready(x), *arrays, _sizes(x.shape[2:], rows, columns), *bounds, dtype=x.dtype)
 
 
-def _covering(gy, out_shape, windows):
-    return [uploaded(_covers(axis, size), gy) for axis, size in zip(windows, out_shape[2:], strict=True)]
+def _over_pixels(name, shape, windows, gy, others):
+    gx = namespace(gy).empty(shape, gy.dtype)
+    covers = [uploaded(_covers(axis, size), gy) for axis, size in zip(windows, shape[2:], strict=True)]
+    squares = math.prod(shape[:2]) * -(-shape[2] // SIDE) * -(-shape[3] // SIDE)
+    launch(f"pool.{name}", squares, gy, others, gx, _sizes(shape[2:], *windows), *covers, dtype=gy.dtype)
+    return gx
 
 
 def _divisors(divisors, x):
@@ -81,6 +82,12 @@ def _divisors(divisors, x):
 
 def _whole(windows, size) -> bool:
     return len(windows.starts) == 1 and windows.starts[0] == 0 and windows.stops[0] == size
+
+
+@functools.lru_cache(1024)
+def _sizes(size, rows, columns) -> np.void:
+    longest = max(int((axis.stops - axis.starts).max(initial=0)) for axis in (rows, columns))
+    return np.array((*size, len(rows.starts), len(columns.starts), rows.step, columns.step, longest), SIZES)[()]
 
 
 @functools.lru_cache(1024)
