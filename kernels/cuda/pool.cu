@@ -6,11 +6,12 @@
 // ``h_covers`` (2, height): row h lies in no windows but h_covers[0][h] up to, not including, h_covers[1][h]. Columns alike.
 //
 // Divisions of whole numbers take about twenty instructions, as long as a small window: a thread divides once for its OUTPUTS, one
-// above the other, or for its square of 2 x 2 pixels. Neighbouring threads have neighbouring columns.
+// above the other, or for its tile of 4 x 2 pixels. Neighbours have neighbouring columns.
+#include "load.cuh"
 #include "pack.cuh"
 #include "place.cuh"
 
-constexpr int OUTPUTS = 2, SIDE = 2;
+constexpr int OUTPUTS = 2, TILE_H = 4, TILE_W = 2;
 
 struct Sizes {
     int height, width, rows, columns, h_step, w_step;
@@ -86,57 +87,62 @@ extern "C" __global__ void mean_windows(long long items, const real *__restrict_
     });
 }
 
-// The square of pixels from (h, w) on, some of which may lie outside of the image, and the windows that hold any of them.
-struct Square {
+// Pixels from (h, w) on, some of which may lie outside of the image, and the windows that hold any of them.
+struct Tile {
     long long plane;
     int h, w, i, i_stop, j, j_stop;
 };
 
-__device__ Square square_of(long long item, const Sizes &s, const int *h_covers, const int *w_covers) {
-    Place p = place_of(item, (s.height + SIDE - 1) / SIDE, (s.width + SIDE - 1) / SIDE);
-    int h = p.i * SIDE, w = p.j * SIDE;
-    return {p.plane, h, w, h_covers[h], h_covers[s.height + min(h + SIDE, s.height) - 1],
-            w_covers[w], w_covers[s.width + min(w + SIDE, s.width) - 1]};
+__device__ Tile tile_of(long long item, const Sizes &s, const int *h_covers, const int *w_covers) {
+    Place p = place_of(item, (s.height + TILE_H - 1) / TILE_H, (s.width + TILE_W - 1) / TILE_W);
+    int h = p.i * TILE_H, w = p.j * TILE_W;
+    return {p.plane, h, w, h_covers[h], h_covers[s.height + min(h + TILE_H, s.height) - 1],
+            w_covers[w], w_covers[s.width + min(w + TILE_W, s.width) - 1]};
 }
 
-__device__ void store_square(real *gx, const Square &q, const Sizes &s, const wide (&sums)[SIDE][SIDE]) {
-    gx += q.plane * s.height * s.width;
-    bool packs = s.width % SIDE == 0;  // then every row begins where a pack may: new arrays do
-    for (int a = 0; a < SIDE && q.h + a < s.height; a++) {
-        real *line = gx + (q.h + a) * s.width + q.w;
+__device__ void store_tile(real *gx, const Tile &t, const Sizes &s, const wide (&sums)[TILE_H][TILE_W]) {
+    gx += t.plane * s.height * s.width + t.h * s.width + t.w;
+    bool packs = s.width % TILE_W == 0;  // then every row begins where a pack may: new arrays do
+#pragma unroll
+    for (int a = 0; a < TILE_H; a++, gx += s.width) {
+        if (t.h + a >= s.height) return;
         if (packs)
-            store(line, Pack<real, SIDE>{{sums[a][0], sums[a][1]}});
+            store(gx, Pack<real, TILE_W>{{sums[a][0], sums[a][1]}});
         else
-            for (int b = 0; b < SIDE && q.w + b < s.width; b++) line[b] = sums[a][b];
+            for (int b = 0; b < TILE_W && t.w + b < s.width; b++) gx[b] = sums[a][b];
     }
 }
 
-// The adjoint of the maximum: the sum of gy over the windows that a pixel has won. Windows are read in squares, too, without
-// branches; of those that do not exist the last again.
+// The adjoint of the maximum: the sum of gy over the windows that a pixel has won. Windows are read 3 x 2 at a time, all before the
+// first is needed: so many have a tile's pixels, where windows of 3 x 3 are 2 apart. Of a winner, the lower 32 bits say all.
 extern "C" __global__ void add_winners(long long items, const real *__restrict__ gy, const long long *__restrict__ winners,
                                        real *__restrict__ gx, Sizes s, const int *__restrict__ h_covers,
                                        const int *__restrict__ w_covers) {
     long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= items) return;
-    Square q = square_of(item, s, h_covers, w_covers);
-    gy += q.plane * s.rows * s.columns, winners += q.plane * s.rows * s.columns;
-    wide sums[SIDE][SIDE] = {};
-    int first = q.h * s.width + q.w;
-    for (int i = q.i; i < q.i_stop; i += 2)
-        for (int j = q.j; j < q.j_stop; j += 2)
+    Tile t = tile_of(item, s, h_covers, w_covers);
+    gy += t.plane * s.rows * s.columns, winners += t.plane * s.rows * s.columns;
+    wide sums[TILE_H][TILE_W] = {};
+    for (int i = t.i; i < t.i_stop; i += 3)
+        for (int j = t.j; j < t.j_stop; j += 2) {
+            real g[6];
+            int place[6];  // of the winner, from the tile's first pixel on
 #pragma unroll
-            for (int k = 0; k < 4; k++) {
-                int row = i + k / 2, column = j + k % 2;
-                int window = min(row, q.i_stop - 1) * s.columns + min(column, q.j_stop - 1), winner = (int) winners[window] - first;
-                wide g = gy[window];
-                if (row >= q.i_stop || column >= q.j_stop) winner = -1;
-#pragma unroll
-                for (int a = 0; a < SIDE; a++)
-#pragma unroll
-                    for (int b = 0; b < SIDE; b++)
-                        if (winner == a * s.width + b) sums[a][b] += g;
+            for (int k = 0; k < 6; k++) {
+                int row = i + k / 2, column = j + k % 2, window = row * s.columns + column;
+                bool exists = row < t.i_stop && column < t.j_stop;  // or it adds 0
+                g[k] = load_if(exists, gy + window);
+                place[k] = load_if(exists, (const int *) (winners + window)) - (t.h * s.width + t.w);
             }
-    store_square(gx, q, s, sums);
+#pragma unroll
+            for (int k = 0; k < 6; k++)
+#pragma unroll
+                for (int a = 0; a < TILE_H; a++)
+#pragma unroll
+                    for (int b = 0; b < TILE_W; b++)
+                        if (place[k] == a * s.width + b) sums[a][b] += g[k];
+        }
+    store_tile(gx, t, s, sums);
 }
 
 // The adjoint of the mean: the sum of gy / divisor over the windows that hold a pixel, all that cover it as the step is 1.
@@ -145,22 +151,27 @@ extern "C" __global__ void spread_windows(long long items, const real *__restric
                                           const int *__restrict__ w_covers) {
     long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= items) return;
-    Square q = square_of(item, s, h_covers, w_covers);
-    gy += q.plane * s.rows * s.columns;
-    wide sums[SIDE][SIDE] = {};
-    int h_last = min(q.h + 1, s.height - 1), w_last = min(q.w + 1, s.width - 1);  // of the square
-    int i_second = h_covers[h_last], i_end = h_covers[s.height + q.h], j_second = w_covers[w_last], j_end = w_covers[s.width + q.w];
-    for (int i = q.i; i < q.i_stop; i++)
-        for (int j = q.j; j < q.j_stop; j++) {
+    Tile t = tile_of(item, s, h_covers, w_covers);
+    gy += t.plane * s.rows * s.columns;
+    wide sums[TILE_H][TILE_W] = {};
+    int first[TILE_H], stop[TILE_H];  // the windows that hold each row of the tile
+#pragma unroll
+    for (int a = 0; a < TILE_H; a++) {
+        int h = min(t.h + a, s.height - 1);
+        first[a] = h_covers[h], stop[a] = h_covers[s.height + h];
+    }
+    int left_stop = w_covers[s.width + t.w], right_first = w_covers[min(t.w + 1, s.width - 1)];
+    for (int i = t.i; i < t.i_stop; i++)
+        for (int j = t.j; j < t.j_stop; j++) {
             wide g = gy[i * s.columns + j] / divisors[i * s.columns + j];
-            bool in_row[SIDE] = {i < i_end, i >= i_second}, in_column[SIDE] = {j < j_end, j >= j_second};
 #pragma unroll
-            for (int a = 0; a < SIDE; a++)
-#pragma unroll
-                for (int b = 0; b < SIDE; b++)
-                    if (in_row[a] && in_column[b]) sums[a][b] += g;
+            for (int a = 0; a < TILE_H; a++)
+                if (first[a] <= i && i < stop[a]) {
+                    if (j < left_stop) sums[a][0] += g;
+                    if (j >= right_first) sums[a][1] += g;
+                }
         }
-    store_square(gx, q, s, sums);
+    store_tile(gx, t, s, sums);
 }
 
 // y = the element of its plane at ``winners``.

@@ -11,7 +11,7 @@ from minidl.kernels.cuda.sum import sum
 from minidl.kernels.recording import uploaded
 
 SIZES = structs(source("pool").read_text())["Sizes"]
-OUTPUTS, SIDE = 2, 2  # as in pool.cu
+OUTPUTS, TILE_H, TILE_W = 2, 4, 2  # as in pool.cu
 
 
 def max_windows(x, rows, columns):
@@ -71,8 +71,8 @@ def _over_windows(name, x, arrays, rows, columns):
 def _over_pixels(name, shape, windows, gy, others):
     gx = namespace(gy).empty(shape, gy.dtype)
     covers = [uploaded(_covers(axis, size), gy) for axis, size in zip(windows, shape[2:], strict=True)]
-    squares = math.prod(shape[:2]) * -(-shape[2] // SIDE) * -(-shape[3] // SIDE)
-    launch(f"pool.{name}", squares, gy, others, gx, _sizes(shape[2:], *windows), *covers, dtype=gy.dtype)
+    tiles = math.prod(shape[:2]) * -(-shape[2] // TILE_H) * -(-shape[3] // TILE_W)
+    launch(f"pool.{name}", tiles, gy, others, gx, _sizes(shape[2:], *windows), *covers, dtype=gy.dtype)
     return gx
 
 
