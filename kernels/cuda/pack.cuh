@@ -9,6 +9,20 @@ template <int N, class T> __device__ Pack<T, N> load(const T *from) { return *(c
 
 template <int N, class T> __device__ void store(T *to, const Pack<T, N> &pack) { *(Pack<T, N> *) to = pack; }
 
+// Numbers as they are computed with, and as they are stored.
+template <int N> __device__ Pack<wide, N> read(const real *from) {
+    Pack<real, N> stored = load<N>(from);
+    Pack<wide, N> pack;
+    for (int k = 0; k < N; k++) pack.at[k] = stored.at[k];
+    return pack;
+}
+
+template <int N> __device__ void write(real *to, const Pack<wide, N> &pack) {
+    Pack<real, N> stored;
+    for (int k = 0; k < N; k++) stored.at[k] = pack.at[k];
+    store(to, stored);
+}
+
 // Whether arrays begin where packs may; a view of a part of an array may not.
 template <class... T> __device__ bool aligned(const T *...arrays) {
     return (((unsigned long long) arrays % sizeof(Pack<T>) == 0) && ...);

@@ -1,8 +1,9 @@
 // Rows of numbers that belong together, ``length`` of them, ``inner`` apart: a warp for each, or where neighbouring rows have
-// neighbouring numbers (inner of 32 or more) a thread.
+// neighbouring numbers (inner of 32 or more) a thread. Numbers side by side (inner 1) are read and written in packs, where every
+// row begins with a whole one.
 //
-// A warp keeps a row of up to 1024 floats or 512 doubles in its registers, so that each is read once and no work is done twice.
-// Longer rows and those of single threads are read again for each pass, from the cache.
+// A warp keeps a row of up to 1024 floats or 512 doubles in its registers, or 256 numbers one by one, so that each is read once and
+// no work is done twice. Longer rows and those of single threads are read again for each pass, from the cache.
 #pragma once
 #include "pack.cuh"
 #include "warp.cuh"
@@ -26,32 +27,47 @@ __device__ Row row_of_this_thread(long long rows, int length, long long inner) {
     return {outer * length * inner + (row - outer * inner), length, (int) (thread % 32), 32, inner, row < rows};
 }
 
-// f(j, place) for each number of a thread. With KEPT, which is enough, j counts them at compile time: kept[j] is a register.
-template <int KEPT, class F> __device__ void over(const Row &row, F f) {
-    constexpr int TOGETHER = 4;  // loads that are on their way at the same time
-    const long long first = row.first, inner = row.inner;
-    if (KEPT) {
-#pragma unroll
-        for (int j = 0; j < KEPT; j++)
-            if (row.start + 32 * j < row.length) f(j, first + (row.start + 32 * j) * inner);
-        return;
-    }
-    int k = row.start;
-    for (; k + (TOGETHER - 1) * row.step < row.length; k += TOGETHER * row.step) {
-#pragma unroll
-        for (int j = 0; j < TOGETHER; j++) f(0, first + (k + j * row.step) * inner);
-    }
-    for (; k < row.length; k += row.step) f(0, first + k * inner);
-}
+// A row as one thread goes through it: in packs of N, of which up to KEPT, all that it has, can be kept in registers; or none.
+template <int KEPT_, int N_> struct Walk : Row {
+    static constexpr int KEPT = KEPT_, N = N_;
 
-// f(Size<KEPT>) with how many numbers a thread keeps, at most; 0 if it reads them again.
-template <class F> __device__ void by_length(const Row &row, F f) {
-    if (row.step == 1 || row.length > 32 * MOST_KEPT)
-        f(Size<0>());
-    else if (row.length <= 32)
-        f(Size<1>());
-    else if (row.length <= 256)
-        f(Size<8>());
+    // f(j, place of the first number) for each pack. With KEPT, j counts them at compile time: kept[j] is a register.
+    template <class F> __device__ void each(F f) const {
+        constexpr int TOGETHER = 4;  // loads that are on their way at the same time
+        const int packs = length / N;
+        const long long from = first + start * N * inner, stride = step * N * inner;
+        if (KEPT) {
+#pragma unroll
+            for (int j = 0; j < KEPT; j++)
+                if (start + 32 * j < packs) f(j, from + j * stride);
+            return;
+        }
+        int k = start;
+        long long place = from;
+        for (; k + (TOGETHER - 1) * step < packs; k += TOGETHER * step, place += TOGETHER * stride) {
+#pragma unroll
+            for (int j = 0; j < TOGETHER; j++) f(0, place + j * stride);
+        }
+        for (; k < packs; k += step, place += stride) f(0, place);
+    }
+};
+
+// f(Walk) with what fits the length of this thread's row, the same for a whole warp; nothing if there is no such row.
+template <class F, class... T>
+__device__ void each_row(long long rows, int length, long long inner, F f, const T *...arrays) {
+    Row row = row_of_this_thread(rows, length, inner);
+    if (!row.exists) return;
+    if (inner == 1 && length % LANES == 0 && aligned(arrays...)) {
+        if (length <= 32 * LANES)
+            f(Walk<1, LANES>{row});
+        else if (length <= 32 * MOST_KEPT)
+            f(Walk<MOST_KEPT / LANES, LANES>{row});
+        else
+            f(Walk<0, LANES>{row});
+    } else if (row.step == 1 || length > 256)
+        f(Walk<0, 1>{row});
+    else if (length <= 32)
+        f(Walk<1, 1>{row});
     else
-        f(Size<MOST_KEPT>());
+        f(Walk<8, 1>{row});
 }
