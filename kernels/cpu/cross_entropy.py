@@ -23,7 +23,7 @@ def cross_entropy(x, target, weight, ignore_index, smoothing):
 
 def cross_entropy_grad(gy, x, log_total, target, weight, ignore_index, smoothing):
     """As the portable kernel."""
-    gy, x, target, weight = ready(gy, x, target, UNIT[x.dtype] if weight is None else weight)
+    gy, x, target, weight = ready(np.broadcast_to(gy, len(x)), x, target, UNIT[x.dtype] if weight is None else weight)
     gx = np.empty_like(x)
     if x.size:
         split(_grad, len(x), 10 * x.size, gy, x, log_total, target, weight, ignore_index, float(smoothing), gx)

@@ -15,7 +15,7 @@ KERNELS = {
     "philox": "philox", "philox_uniform": "philox", "philox_normal": "philox",
     "dropout_mask": "dropout", "apply_mask": "dropout",
     "softmax": "softmax", "softmax_grad": "softmax", "log_softmax": "softmax", "log_softmax_grad": "softmax",
-    "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy",
+    "cross_entropy": "cross_entropy", "cross_entropy_grad": "cross_entropy", "mean_loss": "cross_entropy",
     "batch_norm": "norm", "batch_norm_grad": "norm", "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
     "add": "activation", "add_relu": "activation",

@@ -1,10 +1,11 @@
 // Cross-entropy of softmax(x) against class indices: one warp to a row of x (R, C), which is read once (row.cuh), and again for
 // smoothing. Formulas: kernels/portable. Exponentials are ``wide``, sums and the loss double.
 #include "row.cuh"
+#include "team.cuh"
 
 __device__ wide weight_of(const wide *weight, long long c) { return weight ? weight[c] : wide(1); }
 
-// Classes are checked before a kernel runs, but not at each replay of a recorded step: there the loss of a wrong one is NaN.
+// To look at classes before a kernel runs, the CPU would wait for the GPU: here the loss of a wrong one is NaN.
 __device__ bool is_class(long long t, int classes) { return 0 <= t && t < classes; }
 
 extern "C" __global__ void cross_entropy(long long items, const real *__restrict__ x, const long long *__restrict__ target,
@@ -40,7 +41,8 @@ extern "C" __global__ void cross_entropy(long long items, const real *__restrict
     }, x);
 }
 
-extern "C" __global__ void cross_entropy_grad(long long items, const real *__restrict__ gy, const real *__restrict__ x,
+// gx; all rows have gy[0] if it is ``shared``.
+extern "C" __global__ void cross_entropy_grad(long long items, const real *__restrict__ gy, bool shared, const real *__restrict__ x,
                                               const double *__restrict__ log_total, const long long *__restrict__ target,
                                               const wide *__restrict__ weight, long long ignored, double smoothing, int classes,
                                               real *__restrict__ gx) {
@@ -54,7 +56,8 @@ extern "C" __global__ void cross_entropy_grad(long long items, const real *__res
         }
         bool counts = t != ignored && is_class(t, classes);
         int hit = counts ? (int) t : -1;
-        wide hard = counts ? wide((1 - smoothing) * weight_of(weight, t) * gy[n]) : wide(0), soft = smoothing / classes * gy[n];
+        wide g_of_row = gy[shared ? 0 : n], soft = smoothing / classes * g_of_row;
+        wide hard = counts ? wide((1 - smoothing) * weight_of(weight, t) * g_of_row) : wide(0);
         row.each([&](int, long long i) {
             Pack<wide, N> v = read<N>(x + i);
             int c = (int) (i - row.first);
@@ -66,4 +69,42 @@ extern "C" __global__ void cross_entropy_grad(long long items, const real *__res
             write(gx + i, v);
         });
     }, x, gx);
+}
+
+// The sum of losses, and of the weights of their classes, over the rows that count.
+struct Total {
+    double loss, weight;
+};
+
+__device__ Total of_block(Total of_thread) {
+    Share block = {BLOCK};
+    return {sum_of_team(block, of_thread.loss), sum_of_team(block, of_thread.weight)};
+}
+
+// The mean of the rows' losses by the weights of their classes, by one block; more blocks leave their ``partial`` sums.
+extern "C" __global__ void mean_loss(long long items, const real *__restrict__ loss, const long long *__restrict__ target,
+                                     const wide *__restrict__ weight, long long ignored, int classes, long long rows,
+                                     double *__restrict__ partial, real *__restrict__ mean, double *__restrict__ total) {
+    Total sums = {};
+#pragma unroll 4
+    for (long long n = (long long) blockIdx.x * blockDim.x + threadIdx.x; n < rows; n += items * blockDim.x) {
+        long long t = target[n];
+        sums.loss += loss[n];
+        if (t != ignored && is_class(t, classes)) sums.weight += weight_of(weight, t);
+    }
+    sums = of_block(sums);
+    if (threadIdx.x) return;
+    if (partial) ((Total *) partial)[blockIdx.x] = sums;
+    else *mean = wide(sums.loss / sums.weight), *total = sums.weight;
+}
+
+extern "C" __global__ void mean_of_parts(long long items, const double *__restrict__ partial, int parts, real *__restrict__ mean,
+                                         double *__restrict__ total) {
+    Total sums = {};
+    for (int part = threadIdx.x; part < parts; part += blockDim.x) {
+        Total of_part = ((const Total *) partial)[part];
+        sums.loss += of_part.loss, sums.weight += of_part.weight;
+    }
+    sums = of_block(sums);
+    if (!threadIdx.x) *mean = wide(sums.loss / sums.weight), *total = sums.weight;
 }

@@ -26,13 +26,27 @@ def cross_entropy(x, target, weight, ignore_index, smoothing):
 
 
 def cross_entropy_grad(gy, x, log_total, target, weight, ignore_index, smoothing):
-    """gx_c = gy ((1 - s) w_t (p_c - [c = t]) + (s / C) (p_c sum_k w_k - w_c)), for gy (R,)."""
+    """gx_c = gy ((1 - s) w_t (p_c - [c = t]) + (s / C) (p_c sum_k w_k - w_c)), for gy (R,), or 0-d if it is the same for all."""
     xp = namespace(x)
     p = xp.exp(x.astype(np.float64) - log_total[:, None])
     kept, safe, w = _labels(x, target, weight, ignore_index)
     hit = safe[:, None] == xp.arange(x.shape[1])
     gx = (1 - smoothing) * w[safe][:, None] * (p - hit) + smoothing / x.shape[1] * (p * w.sum() - w)
-    return xp.where(kept[:, None], gy[:, None] * gx, 0).astype(x.dtype)
+    return xp.where(kept[:, None], gy[..., None] * gx, 0).astype(x.dtype)
+
+
+def mean_loss(loss, target, weight, ignore_index, classes):
+    """The sum of the losses (R,), in their dtype, over the sum of the weights of the rows that count, in float64; both 0-d."""
+    total = total_weight(target, weight, ignore_index)
+    return (loss.sum(dtype=np.float64) / total).astype(loss.dtype), total
+
+
+def total_weight(target, weight, ignore_index):
+    """The sum of the weights of the rows that count, 0-d in float64."""
+    xp, kept = namespace(target), target != ignore_index
+    if weight is None:
+        return kept.sum(dtype=np.float64)
+    return xp.where(kept, weight[xp.where(kept, target, 0)], 0).sum(dtype=np.float64)
 
 
 def _labels(x, target, weight, ignore_index):

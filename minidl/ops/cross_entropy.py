@@ -23,10 +23,11 @@ class Labels:
     """Checked target classes of the rows of x, with a weight for each class; rows of class ``ignore_index`` do not count.
 
     Raises DtypeError for a target that is not of integers, ShapeError for one that does not fit x, IndexError for a class
-    outside [0, C): compiled kernels would read beyond their memory.
+    outside [0, C): compiled kernels would read beyond their memory. For a kernel that gives NaN where it finds such a class on a
+    GPU (``nan_on_gpu``) nobody waits there to look at them.
     """
 
-    def __init__(self, x: Tensor, target, weight=None, ignore_index: int | None = None):
+    def __init__(self, x: Tensor, target, weight=None, ignore_index: int | None = None, nan_on_gpu=False):
         target = astensor(target)
         if x.ndim == 0:
             raise ShapeError("a loss of classes needs input (N, C), (C,) or (N, C, d1, ...), got a single number")
@@ -44,7 +45,8 @@ class Labels:
         self.target = target.array.astype(np.int64, copy=False)
         self.ignore_index = ignore_index
         self.weight = None if weight is None else weight.array
-        if current() is None:  # a step that is being recorded cannot look at numbers; there the kernel gives NaN
+        on_gpu = not isinstance(self.target, np.ndarray)
+        if current() is None and not (on_gpu and nan_on_gpu):  # a step that is being recorded cannot look at numbers
             self._check_range(classes)
 
     def _check_range(self, classes: int) -> None:
@@ -64,11 +66,7 @@ class Labels:
     @property
     def total(self):
         """The sum of the weights of the rows that count, in float64: what the mean divides by. It stays on the device."""
-        kept = self.kept
-        if self.weight is None:
-            return kept.sum(dtype=np.float64)
-        xp = namespace(kept)
-        return xp.where(kept, self.weight[xp.where(kept, self.target, 0)], 0).sum(dtype=np.float64)
+        return kernel("total_weight", self.target)(self.target, self.weight, self.ignore_index)
 
     def picked(self, log_p: Tensor) -> Tensor:
         """-w_t log p_t of each row, 0 where it does not count."""
@@ -107,15 +105,18 @@ class CrossEntropy(FusedOp):
         self.save(x, log_total, self.labels.target, self.labels.weight)  # the last two so that writing to them is noticed
         if self.reduction == "none":
             return loss.reshape(self.labels.target.shape)
-        self.divisor = self.labels.total if self.reduction == "mean" else 1
-        return (loss.sum(dtype=np.float64) / self.divisor).astype(x.dtype)
+        if self.reduction == "sum":
+            self.divisor = 1
+            return loss.sum(dtype=np.float64).astype(x.dtype)
+        mean, self.divisor = kernel("mean_loss", loss)(loss, *self.arguments[:3], x.shape[self.labels.axis])
+        return mean
 
     def fast_backward(self, gy):
         x, log_total = (saved.array for saved in self.saved[:2])
         if self.reduction == "none":
             gy = gy.array.reshape(-1)
         else:
-            gy = namespace(x).full(log_total.shape, gy.array / self.divisor, x.dtype)
+            gy = (gy.array / self.divisor).astype(x.dtype)
         gx = kernel("cross_entropy_grad", x)(gy, self._rows(x), log_total, *self.arguments)
         if x.ndim > 2:
             gx = namespace(x).moveaxis(gx.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
@@ -148,7 +149,8 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
             by the number of rows); "sum"; or "none", in the shape of the target without C.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) target + s / C.
 
-    Raises ShapeError and DtypeError for a target or weight that does not fit, IndexError for a class out of range.
+    Raises ShapeError and DtypeError for a target or weight that does not fit, IndexError for a class out of range; on a GPU, where
+    the CPU would have to wait for the classes, the loss of such a row is NaN.
 
     >>> import minidl
     >>> scores = minidl.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 9.0]], requires_grad=True)
@@ -164,7 +166,7 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
     if is_floating(target.dtype):
         return _of_probabilities(x, target, weight, reduction, label_smoothing)
-    return CrossEntropy(Labels(x, target, weight, ignore_index), float(label_smoothing), reduction)(x)
+    return CrossEntropy(Labels(x, target, weight, ignore_index, nan_on_gpu=True), float(label_smoothing), reduction)(x)
 
 
 def _of_probabilities(x, target, weight, reduction, smoothing) -> Tensor:

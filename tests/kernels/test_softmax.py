@@ -126,7 +126,8 @@ def naive_grad(x, t, w, ignore_index, s):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("rows, classes, ignored", [(1, 3, -1), (7, 4, 2), (64, 10, -100), (5, 1, -100), (3, 2500, 0)])
+@pytest.mark.parametrize("rows, classes, ignored", [(1, 3, -1), (7, 4, 2), (64, 10, -100), (5, 1, -100), (3, 2500, 0), (5, 96, 7),
+                                                    (2, 1000, 3)])
 @by_ce_room
 def test_cross_entropy(room, dtype, rows, classes, ignored, smoothing, weighted):
     random = np.random.default_rng(0)
@@ -146,6 +147,29 @@ def test_cross_entropy(room, dtype, rows, classes, ignored, smoothing, weighted)
         np.testing.assert_allclose(gx, expected, rtol=5 * tolerance, atol=5 * tolerance)
     assert loss.dtype == gx.dtype == dtype and loss.shape == (rows,) and gx.shape == x.shape
     np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 300, 5000])
+@pytest.mark.parametrize("room, dtype", with_cuda([room for room in CE_ROOMS if room[0] is portable_ce], cuda_ce))
+def test_mean_loss(room, dtype, rows, weighted):
+    random = np.random.default_rng(0)
+    target = random.integers(0, 5, rows)
+    loss = (random.uniform(0, 3, rows) * (target != 2)).astype(dtype)
+    weight = random.uniform(0, 2, 5).astype(dtype) if weighted else None
+    counted = [float(weight[t]) if weighted else 1.0 for t in target if t != 2]
+    expected = math.fsum(loss.astype(float)) / math.fsum(counted) if counted else NAN
+    mean, total = room.mean_loss(loss, target, weight, 2, 5)
+    np.testing.assert_allclose([mean, total], [expected, math.fsum(counted)], rtol=TOLERANCE[dtype])
+    assert (mean.shape, mean.dtype, total.shape, total.dtype) == ((), dtype, (), np.float64)
+
+
+@by_ce_room
+def test_one_gradient_for_all_rows(room, dtype):
+    x, target = numbers((4, 5), dtype), np.array([1, 0, 4, 2])
+    log_total = room.cross_entropy(x, target, None, 0, 0.1)[1]
+    one, each = (room.cross_entropy_grad(np.full(shape, 0.5, dtype), x, log_total, target, None, 0, 0.1) for shape in ((), 4))
+    np.testing.assert_array_equal(one, each)
 
 
 @by_ce_room

@@ -210,8 +210,12 @@ def test_many_rows_are_averaged_accurately():
 @pytest.mark.parametrize("wrong", [3, -1, 2**31, -(2**62)])
 @pytest.mark.parametrize("function", [cross_entropy, nll_loss, multi_margin_loss])
 def test_labels_out_of_range(function, wrong):
+    x, target = minidl.ones(2, 3), minidl.tensor([0, wrong])
+    if function is cross_entropy and x.device.type == "cuda":
+        assert math.isnan(function(x, target).item())
+        return
     with pytest.raises(IndexError, match=f"target class {wrong} is out of range for 3 classes"):
-        function(minidl.ones(2, 3), minidl.tensor([0, wrong]))
+        function(x, target)
 
 
 @pytest.mark.parametrize("function", [cross_entropy, nll_loss, multi_margin_loss])
