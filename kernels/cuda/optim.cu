@@ -6,6 +6,9 @@
 // them, so that it follows a learning rate; and so is ``found_inf``, which may forbid any change. States of numbers of 16 bits
 // have 32.
 // Formulas and sources: kernels/portable.
+//
+// Each array is read and written once, in packs of what are 16 bytes of a parameter, or one by one where an array is not aligned.
+#include "pack.cuh"
 
 constexpr long long CHUNK = 4096;
 
@@ -34,6 +37,24 @@ __device__ Parameter my_part(const long long *table, int parameters) {
     return part;
 }
 
+// f(p, g, states...), which changes p and the states, for N neighbours from place i on. A null pointer's state is 0 and stays away.
+template <int N, class F> __device__ void change(const Parameter &part, long long i, F f) {
+    Pack<wide, N> p = read<N>(part.p + i), g = read<N>(part.g + i), states[3] = {};
+    for (int s = 0; s < 3; s++)
+        if (part.states[s]) states[s] = load<N>(part.states[s] + i);
+    for (int k = 0; k < N; k++) f(p.at[k], g.at[k], states[0].at[k], states[1].at[k], states[2].at[k]);
+    write(part.p + i, p);
+    for (int s = 0; s < 3; s++)
+        if (part.states[s]) store(part.states[s] + i, states[s]);
+}
+
+template <class F> __device__ void change_all(const Parameter &part, F f) {
+    long long packs = aligned(part.p, part.g, part.states[0], part.states[1], part.states[2]) ? part.size / LANES : 0;
+#pragma unroll 2
+    for (long long i = threadIdx.x; i < packs; i += blockDim.x) change<LANES>(part, i * LANES, f);
+    for (long long i = packs * LANES + threadIdx.x; i < part.size; i += blockDim.x) change<1>(part, i, f);
+}
+
 // The direction to descend in: g, or -g with ``maximize``, and the weight decay.
 __device__ wide descent(wide p, wide g, wide weight_decay, bool maximize) { return (maximize ? -g : g) + weight_decay * p; }
 
@@ -42,17 +63,16 @@ extern "C" __global__ void sgd_update(long long items, const long long *table, i
     if (found_inf && *found_inf) return;
     wide lr = options[0], momentum = options[1], fresh = options[2], weight_decay = options[3];
     bool nesterov = options[4], maximize = options[5], first = options[6];
-    auto [first_block, size, p, g, states] = my_part(table, parameters);
-    wide *buffer = states[0];
-    for (long long i = threadIdx.x; i < size; i += blockDim.x) {
-        wide change = descent(p[i], g[i], weight_decay, maximize);
-        if (buffer) {
-            wide moved = first ? change : momentum * buffer[i] + fresh * change;
-            buffer[i] = moved;
-            change = nesterov ? change + momentum * moved : moved;
+    Parameter part = my_part(table, parameters);
+    bool has_buffer = part.states[0];
+    change_all(part, [=](wide &p, wide g, wide &buffer, wide, wide) {
+        wide change = descent(p, g, weight_decay, maximize);
+        if (has_buffer) {
+            buffer = first ? change : momentum * buffer + fresh * change;
+            change = nesterov ? change + momentum * buffer : buffer;
         }
-        p[i] = p[i] - lr * change;
-    }
+        p = p - lr * change;
+    });
 }
 
 extern "C" __global__ void adam_update(long long items, const long long *table, int parameters, const double *options,
@@ -61,16 +81,15 @@ extern "C" __global__ void adam_update(long long items, const long long *table, 
     wide step_size = options[0], fresh_mean = options[1], beta2 = options[2], fresh_square = options[3];
     wide correction = options[4], eps = options[5], weight_decay = options[6], shrink = options[7];
     bool maximize = options[8];
-    auto [first_block, size, p, g, states] = my_part(table, parameters);
-    wide *mean = states[0], *square = states[1], *largest = states[2];
-    for (long long i = threadIdx.x; i < size; i += blockDim.x) {
-        wide value = shrink * p[i], change = descent(p[i], g[i], weight_decay, maximize);
-        wide m = mean[i] + fresh_mean * (change - mean[i]);
-        wide used = beta2 * square[i] + fresh_square * change * change;
-        mean[i] = m, square[i] = used;
-        if (largest) used = largest[i] = largest[i] >= used || largest[i] != largest[i] ? largest[i] : used;
-        p[i] = value - step_size * m / (sqrt(used) / correction + eps);
-    }
+    Parameter part = my_part(table, parameters);
+    bool has_largest = part.states[2];
+    change_all(part, [=](wide &p, wide g, wide &mean, wide &square, wide &largest) {
+        wide value = shrink * p, change = descent(p, g, weight_decay, maximize);
+        mean = mean + fresh_mean * (change - mean);
+        square = beta2 * square + fresh_square * change * change;
+        largest = largest >= square || largest != largest ? largest : square;
+        p = value - step_size * mean / (sqrt(has_largest ? largest : square) / correction + eps);
+    });
 }
 
 extern "C" __global__ void rmsprop_update(long long items, const long long *table, int parameters, const double *options,
@@ -79,19 +98,19 @@ extern "C" __global__ void rmsprop_update(long long items, const long long *tabl
     wide lr = options[0], alpha = options[1], fresh = options[2], eps = options[3], weight_decay = options[4];
     wide momentum = options[5];
     bool maximize = options[6];
-    auto [first_block, size, p, g, states] = my_part(table, parameters);
-    wide *square = states[0], *mean = states[1], *buffer = states[2];
-    for (long long i = threadIdx.x; i < size; i += blockDim.x) {
-        wide change = descent(p[i], g[i], weight_decay, maximize);
-        wide variance = square[i] = alpha * square[i] + fresh * change * change;
-        if (mean) {
-            wide m = mean[i] += fresh * (change - mean[i]);
-            variance -= m * m;
+    Parameter part = my_part(table, parameters);
+    bool has_mean = part.states[1], has_buffer = part.states[2];
+    change_all(part, [=](wide &p, wide g, wide &square, wide &mean, wide &buffer) {
+        wide change = descent(p, g, weight_decay, maximize);
+        wide variance = square = alpha * square + fresh * change * change;
+        if (has_mean) {
+            mean += fresh * (change - mean);
+            variance -= mean * mean;
         }
         change /= sqrt(variance) + eps;
-        if (buffer) change = buffer[i] = momentum * buffer[i] + change;
-        p[i] = p[i] - lr * change;
-    }
+        if (has_buffer) change = buffer = momentum * buffer + change;
+        p = p - lr * change;
+    });
 }
 
 extern "C" __global__ void adadelta_update(long long items, const long long *table, int parameters, const double *options,
@@ -99,13 +118,24 @@ extern "C" __global__ void adadelta_update(long long items, const long long *tab
     if (found_inf && *found_inf) return;
     wide lr = options[0], rho = options[1], fresh = options[2], eps = options[3], weight_decay = options[4];
     bool maximize = options[5];
-    auto [first_block, size, p, g, states] = my_part(table, parameters);
-    wide *square = states[0], *delta = states[1];
-    for (long long i = threadIdx.x; i < size; i += blockDim.x) {
-        wide change = descent(p[i], g[i], weight_decay, maximize);
-        wide moved = square[i] = rho * square[i] + fresh * change * change;
-        change *= sqrt(delta[i] + eps) / sqrt(moved + eps);
-        delta[i] = rho * delta[i] + fresh * change * change;
-        p[i] = p[i] - lr * change;
-    }
+    change_all(my_part(table, parameters), [=](wide &p, wide g, wide &square, wide &delta, wide) {
+        wide change = descent(p, g, weight_decay, maximize);
+        square = rho * square + fresh * change * change;
+        change *= sqrt(delta + eps) / sqrt(square + eps);
+        delta = rho * delta + fresh * change * change;
+        p = p - lr * change;
+    });
+}
+
+// g = inverse g; ``found`` becomes 1 where a g is infinite or no number.
+extern "C" __global__ void unscale_update(long long items, const long long *table, int parameters, const float *inverse,
+                                          float *found) {
+    Parameter part = my_part(table, parameters);
+    wide factor = *inverse;
+    bool infinite = false;
+    change_all(part, [=, &infinite](wide &p, wide, wide, wide, wide) {
+        infinite |= !(p - p == 0);
+        p = factor * p;
+    });
+    if (infinite) *found = 1;  // whoever writes, writes the same
 }
