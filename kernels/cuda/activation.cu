@@ -1,6 +1,10 @@
-// Piecewise linear activations of single elements, and their gradients. Formulas: kernels/portable.
+// Copies and sums of single elements, piecewise linear activations, and their gradients. Formulas: kernels/portable.
 // Each array is read or written once. Comparisons are written so that NaN, for which all are false, stays NaN.
 #include "each.cuh"
+
+extern "C" __global__ void copy(long long items, const real *__restrict__ x, real *__restrict__ y) {
+    each(items, y, [](wide v) { return v; }, x);
+}
 
 extern "C" __global__ void relu(long long items, const real *__restrict__ x, real *__restrict__ y) {
     each(items, y, [](wide v) { return v <= 0 ? wide(0) : v; }, x);

@@ -4,6 +4,11 @@ from minidl.kernels import namespace
 from minidl.kernels.cuda.launch import lanes, launch, ready
 
 
+def copy(x):
+    """As the portable kernel. CuPy's own moves 4 bytes a thread, at less than half the speed of memory."""
+    return each("activation.copy", x) if x.flags.c_contiguous else x.copy()
+
+
 def relu(x):
     """As the portable kernel."""
     return each("activation.relu", x)

@@ -1,19 +1,28 @@
-"""Dropout on the GPU: the mask is made where random numbers are (philox.cu), and applied in one pass (dropout.cu)."""
-
-import math
+"""Dropout on the GPU: see dropout.cu."""
 
 import numpy as np
 
 from minidl.kernels import namespace
 from minidl.kernels.cuda.launch import lanes, launch, ready
-from minidl.kernels.cuda.philox import in_blocks
 from minidl.kernels.portable.dropout import keep_below
+
+OF_THREAD = 8  # numbers, as in dropout.cu
 
 
 def dropout_mask(key, counter, shape, p):
     """As the portable kernel."""
     mask = namespace(key).empty(shape, bool)
-    return in_blocks("dropout_mask", key, counter, math.prod(shape), mask, np.int64(keep_below(p)))
+    launch("dropout.dropout_mask", mask.size, *ready(key, counter), np.int64(keep_below(p)), mask, per_thread=OF_THREAD)
+    return mask
+
+
+def dropout(key, counter, x, p, scale):
+    """As the portable kernel."""
+    xp = namespace(key)
+    mask, y = xp.empty(x.shape, bool), xp.empty(x.shape, x.dtype)
+    launch("dropout.dropout", x.size, *ready(key, counter), np.int64(keep_below(p)), ready(x), float(scale), mask, y,
+           dtype=x.dtype, per_thread=OF_THREAD)
+    return mask, y
 
 
 def apply_mask(x, mask, scale):

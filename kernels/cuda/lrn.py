@@ -10,12 +10,12 @@ CHUNK = 16  # channels to a thread, as in lrn.cu
 
 def local_response_norm(x, size, alpha, beta, k):
     """As the portable kernel."""
-    return _launch("local_response_norm", (x,), size, alpha, beta, k)
+    return _launch("local_response_norm", (x,), size, alpha / size, beta, k)
 
 
 def local_response_norm_grad(gy, x, size, alpha, beta, k):
     """As the portable kernel."""
-    return _launch("local_response_norm_grad", (gy, x), size, alpha, beta, k)
+    return _launch("local_response_norm_grad", (gy, x), size, alpha / size, beta, k)
 
 
 def _launch(name, arrays, size, *numbers):

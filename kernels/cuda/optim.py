@@ -1,5 +1,8 @@
 """Optimizer updates on the GPU, many parameters in one launch: see optim.cu."""
 
+import functools
+import itertools
+
 import numpy as np
 
 from minidl.kernels import namespace
@@ -13,21 +16,44 @@ MOST_OPTIONS = 9
 
 def update_each(rule, arrays, numbers, found_inf=None):
     """As the portable kernel. States are contiguous; a parameter of another layout is copied and written back."""
-    like, rows, blocks = arrays[0][0], [], 0
-    prepared = [ready(*each) for each in arrays]
-    for each in prepared:
-        pointers = [0 if array is None else _address(array) for array in each]
-        rows.append((blocks, each[0].size, *pointers, *[0] * (ARRAYS - len(each))))
-        blocks += -(-each[0].size // CHUNK)
-    options = live(lambda: OPTIONS[rule](*numbers()), np.float64, MOST_OPTIONS, namespace(like))
-    table = uploaded(np.array(rows, np.int64), like, often=False)  # another one if gradients have moved
-    launch(f"optim.{rule}", blocks, table, len(rows), options, found_inf, dtype=like.dtype, per_item=THREADS)
-    for (p, *_), (value, *_) in zip(arrays, prepared, strict=True):
-        if value is not p:
-            p[...] = value
+    prepared = [(*ready(p, g), *states) for p, g, *states in arrays]
+    options = live(lambda: OPTIONS[rule](*numbers()), np.float64, MOST_OPTIONS, namespace(prepared[0][0]))
+    _launch(rule, prepared, options, found_inf)
+    _write_back([p for p, *_ in arrays], prepared)
+
+
+def unscale_each(gradients, inverse, found_inf):
+    """As the portable kernel."""
+    prepared = [(g, g) for g in map(ready, gradients)]
+    _launch("unscale_update", prepared, inverse, found_inf)
+    _write_back(gradients, prepared)
+
+
+def _launch(kernel, arrays, *arguments):
+    like, rows = arrays[0][0], tuple([(each[0].size, *map(_address, each)) for each in arrays])
+    table, blocks = _table(rows)
+    table = uploaded(table, like, often=False)  # another one if gradients have moved
+    launch(f"optim.{kernel}", blocks, table, len(rows), *arguments, dtype=like.dtype, per_item=THREADS)
+
+
+def _write_back(arrays, prepared):
+    for array, (value, *_) in zip(arrays, prepared, strict=True):
+        if value is not array:
+            array[...] = value
+
+
+@functools.lru_cache(8)
+def _table(rows) -> tuple[np.ndarray, int]:
+    """From sizes and addresses to what the kernels read, and how many blocks that takes."""
+    blocks = [-(-size // CHUNK) for size, *_ in rows]
+    firsts = [0, *itertools.accumulate(blocks)]
+    missing = [0] * (ARRAYS - len(rows[0]) + 1)
+    return np.array([(first, *row, *missing) for first, row in zip(firsts, rows, strict=False)], np.int64), firsts[-1]
 
 
 def _address(array) -> int:
+    if array is None:
+        return 0
     return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
 

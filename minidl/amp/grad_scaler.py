@@ -85,15 +85,19 @@ class GradScaler:
                              "once, before step, and update() at the end of the iteration")
         scale = self._scale.array
         inverse = Tensor((1 / scale.astype(np.float64)).astype(np.float32))  # in float64, where 1 / scale cannot round to 0
+        alike = defaultdict(list)
         for gradient in _gradients(optimizer):
             if gradient.dtype == float16:
                 raise DtypeError("GradScaler.unscale_: gradients in float16 cannot be unscaled without loss: keep the parameters "
                                  "in float32 and use autocast")
-            device, g = gradient.device, gradient.array
+            alike[gradient.device, gradient.dtype].append(gradient.array)
+        for (device, _), gradients in alike.items():
+            g = gradients[0]
             if device not in progress.found_inf:
                 progress.found_inf[device] = namespace(g).zeros((), np.float32)
-            kernel("unscale", g)(g, inverse.to(device).array, progress.found_inf[device])
-            written(g)
+            kernel("unscale_each", g)(gradients, inverse.to(device).array, progress.found_inf[device])
+            for g in gradients:
+                written(g)
         progress.stage = UNSCALED
 
     def step(self, optimizer, *args, **kwargs):

@@ -149,8 +149,8 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
             by the number of rows); "sum"; or "none", in the shape of the target without C.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) target + s / C.
 
-    Raises ShapeError and DtypeError for a target or weight that does not fit, IndexError for a class out of range; on a GPU, where
-    the CPU would have to wait for the classes, the loss of such a row is NaN.
+    Raises ShapeError and DtypeError for a target or weight that does not fit, IndexError for a class out of range; on a GPU,
+    where looking for one would make the CPU wait, the loss of its row is NaN.
 
     >>> import minidl
     >>> scores = minidl.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 9.0]], requires_grad=True)

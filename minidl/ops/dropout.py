@@ -6,6 +6,7 @@ overfitting" (JMLR 2014), in its inverted form (section 10); of channels: Tompso
 
 import math
 
+from minidl.device import Device
 from minidl.errors import ShapeError
 from minidl.kernels import kernel
 from minidl.op import Op
@@ -22,6 +23,21 @@ class Mask(Op):
 
     def forward(self, x):
         return kernel("apply_mask", x)(x, self.mask, self.scale)
+
+    def backward(self, gy):
+        return Mask(self.mask, self.scale)(gy)
+
+
+class Dropout(Op):
+    """y = x mask scale with a mask of the shape of x, drawn in the same pass."""
+
+    def __init__(self, source, p, scale):
+        self.source, self.p, self.scale = source, p, scale
+
+    def forward(self, x):
+        where = Device.of(x)
+        self.mask, y = self.source.draw("dropout", x.size, x, self.p, self.scale, device=where)
+        return y
 
     def backward(self, gy):
         return Mask(self.mask, self.scale)(gy)
@@ -66,6 +82,8 @@ def _dropped(x: Tensor, mask_shape, p, training, generator) -> Tensor:
         raise ValueError(f"the probability of dropout must be from 0 to 1, got {p}")
     if not training or p == 0:
         return x
-    source = default_generator if generator is None else generator
+    source, scale = default_generator if generator is None else generator, 1 / (1 - p) if p < 1 else 0.0
+    if mask_shape == x.shape:
+        return Dropout(source, p, scale)(x)
     mask = source.draw("dropout_mask", math.prod(mask_shape), mask_shape, p, device=x.device)
-    return Mask(mask, 1 / (1 - p) if p < 1 else 0.0)(x)
+    return Mask(mask, scale)(x)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from minidl.device import Device, check_same_device
+from minidl.device import check_same_device
 from minidl.dtypes import float32
 from minidl.errors import CaptureError, CheckpointError, ShapeError, UsageError
 from minidl.kernels import namespace
@@ -207,9 +207,9 @@ class Optimizer:
         return f"{type(self).__name__}(" + "\n".join(groups) + ")"
 
 
-def _place(array) -> Device | None:
-    """The GPU that an array is on; asking a NumPy array for its device would take longer."""
-    return None if type(array) is np.ndarray else Device.of(array)
+def _place(array) -> int | None:
+    """The number of the GPU that an array is on; asking for its device would take longer."""
+    return None if type(array) is np.ndarray else array.data.device_id
 
 
 def zero_state(p):

@@ -255,17 +255,17 @@ def test_unscale(shape, dtype):
     g[...] = np.arange(g.size).reshape(shape)
     expected = g.astype(np.float64) * 0.25
     found = np.zeros((), np.float32)
-    kernel("unscale", g)(g, np.array(0.25, np.float32), found)
+    kernel("unscale_each", g)([g], np.array(0.25, np.float32), found)
     np.testing.assert_array_equal(g.astype(np.float64), expected)
     assert found == 0 and (wide[1::2] == 0).all() if shape else found == 0
     if g.size:
         for bad in (INF, -INF, NAN):
             g[...], found[...] = 1, 0
             g[(-1,) * g.ndim] = bad
-            kernel("unscale", g)(g, np.array(0.25, np.float32), found)
+            kernel("unscale_each", g)([g], np.array(0.25, np.float32), found)
             assert found == 1
         g[...] = 1
-        kernel("unscale", g)(g, np.array(0.25, np.float32), found)
+        kernel("unscale_each", g)([g], np.array(0.25, np.float32), found)
         assert found == 1  # as it was found before
 
 

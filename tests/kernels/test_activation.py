@@ -33,6 +33,15 @@ def each(function, dtype, *arrays):
 
 
 @pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("room, dtype", with_cuda(ROOMS[2:], cuda))
+def test_copy(room, dtype, strided):
+    x = numbers((3, 41), dtype, strided=strided)
+    x.flat[:3] = NAN, INF, -0.0
+    y = room.copy(x)
+    assert y.tobytes() == x.tobytes() and y.dtype == dtype and y.flags.c_contiguous and not np.shares_memory(x, y)
+
+
+@pytest.mark.parametrize("strided", [False, True])
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (3, 4, 5), (1031,)])
 @by_room
 def test_values(room, dtype, shape, strided):

@@ -55,6 +55,19 @@ def test_apply_mask_half_precision(room, dtype):
     assert y.dtype == dtype and y.tolist() == [dtype(1 / 0.9), 0, dtype(1 / 0.9), dtype(1 / 0.9)]
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (8,), (3, 7, 11), (4, 2, 16)])
+@pytest.mark.parametrize("room, dtype", with_cuda([(portable, np.float16), (portable, np.float32)], cuda))
+def test_mask_and_map_in_one_pass(room, dtype, shape):
+    x = np.random.default_rng(0).standard_normal((*shape, 2)).astype(dtype)[..., 0]
+    before = x.copy()
+    mask, y = room.dropout(KEY, COUNTER, x, 0.3, 1 / 0.7)
+    expected = portable.dropout_mask(KEY, COUNTER, shape, 0.3)
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(y.astype(float), portable.apply_mask(x, expected, 1 / 0.7).astype(float))
+    assert (mask.dtype, y.dtype, mask.shape, y.shape) == (bool, dtype, shape, shape)
+    np.testing.assert_array_equal(x, before)
+
+
 def test_nan_stays_nan_where_dropped(room):
     x = np.array([np.nan, np.inf, 1.0, np.nan])
     with np.errstate(invalid="ignore"):

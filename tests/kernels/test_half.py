@@ -42,7 +42,7 @@ CASES = {  # kernel: (shapes of its array arguments, the other arguments)
     "log_softmax_grad": ([(3, 300), (3, 300)], (1,)),
     "local_response_norm": ([(2, 5, 3)], (3, 0.5, 0.75, 1.0)),
     "local_response_norm_grad": ([(2, 5, 3), (2, 5, 3)], (3, 0.5, 0.75, 1.0)),
-    "relu": ([(3, 5)], ()), "add": ([(3, 5), (3, 5)], ()), "add_relu": ([(3, 5), (3, 5)], ()),
+    "copy": ([(3, 5)], ()), "relu": ([(3, 5)], ()), "add": ([(3, 5), (3, 5)], ()), "add_relu": ([(3, 5), (3, 5)], ()),
     "relu_grad": ([(3, 5), (3, 5)], ()),
     "leaky_relu": ([(3, 5)], (0.3,)), "leaky_relu_grad": ([(3, 5), (3, 5)], (0.3,)),
     "cross_entropy": ([(3, 7)], (LABELS, None, None, 0.1)),
@@ -92,7 +92,8 @@ def test_gradients_rounded_once(name, dtype):
 def test_every_kernel_of_numbers_has_a_case():
     elsewhere = {"max_windows", "sgd_update", "adam_update", "rmsprop_update", "adadelta_update",  # tests/ops/test_half.py
                  "update_each", "philox", "philox_uniform", "philox_normal", "dropout_mask",
-                 "unscale", "update_scale"}  # tests/amp
+                 "dropout", "mean_loss", "total_weight",  # test_dropout.py, test_softmax.py
+                 "unscale_each", "update_scale"}  # tests/amp
     assert set(KERNELS) - elsewhere == set(CASES) | set(GRADIENTS)
 
 
