@@ -1,7 +1,7 @@
 """Kernels that wait for memory, on a GPU: GB/s, as a share of what a large copy reaches; 80 % is the bar.
 
 Counted is what has to be read and written once, of arrays that do not fit into the GPU's cache: a batch norm has to read its
-input twice, first for the mean and the variance.
+input twice, first for the mean and the variance. Optimizers take longer in Python than on the GPU; "captured" is the kernel.
 """
 
 import math
@@ -14,7 +14,7 @@ ITEM = {"fp32": 4, "bf16": 2}
 SHAPE = (256, 64, 56, 56)  # after ResNet's and GoogLeNet's first layers
 ROWS = (65536, 1000)  # classes of many images
 NETWORK, PARAMETERS = "ResNet-50", 25_557_032
-COPY, OPTIMIZERS = "copy", ("SGD with momentum", "Adam")
+COPY, OPTIMIZERS, CAPTURED = "copy", ("SGD with momentum", "Adam"), " captured"  # steps as CUDA graphs (minidl.capture)
 # For each number of the input: how many are read and written, and bytes beside them: 1 of a mask, 8 of the winner in a window.
 TRAFFIC = {
     COPY: (2, 0), "relu forward": (2, 0), "relu gradient": (3, 0), "add_relu forward": (3, 0),
@@ -23,7 +23,7 @@ TRAFFIC = {
     "average pool 2x2 forward": (5 / 4, 0), "average pool 2x2 gradient": (5 / 4, 0),
     "LRN forward": (2, 0), "LRN gradient": (3, 0), "dropout forward": (2, 1), "dropout gradient": (2, 1),
     "softmax forward": (2, 0), "softmax gradient": (3, 0), "cross-entropy forward": (1, 0), "cross-entropy gradient": (2, 0),
-    "SGD with momentum": (5, 0), "Adam": (7, 0),
+    "SGD with momentum": (5, 0), "Adam": (7, 0), "SGD with momentum captured": (5, 0), "Adam captured": (7, 0),
 }
 AT_LEAST = 0.1  # seconds for each figure
 
@@ -34,7 +34,10 @@ def measure(framework: str, precision: str) -> dict[str, float]:
     rows = {COPY: lambda: library.random(SHAPE, dtype).clone} | _layers(library, dtype)
     if precision == "fp32":  # parameters are float32 in mixed precision, too
         rows |= _optimizers(library)
-    return library.timed(rows, AT_LEAST)
+    times = library.timed(rows, AT_LEAST)
+    if framework == "torch":  # beside ours stands its step as its users write it
+        times |= {name + CAPTURED: times[name] for name in OPTIMIZERS if name in times}
+    return times
 
 
 def _layers(library: Library, dtype: str) -> dict:
@@ -69,8 +72,15 @@ def _optimizers(library: Library) -> dict:
             p.grad = library.module.ones_like(p)
         return optimizer(parameters, lr=1e-6, **options).step
 
+    def captured(step):
+        replay, argument = library.module.capture(lambda _: step()), library.random((1,))
+        return lambda: replay(argument)
+
     sgd, adam = OPTIMIZERS
-    return {sgd: lambda: step(library.optim.SGD, momentum=0.9), adam: lambda: step(library.optim.Adam)}
+    rows = {sgd: lambda: step(library.optim.SGD, momentum=0.9), adam: lambda: step(library.optim.Adam)}
+    if library.name == "minidl":
+        rows |= {name + CAPTURED: lambda make=make: captured(make()) for name, make in rows.items()}
+    return rows
 
 
 def rates(precision: str, times) -> dict[str, dict[str, float]]:
@@ -83,7 +93,7 @@ def rates(precision: str, times) -> dict[str, dict[str, float]]:
 def _bytes(row: str, item: int) -> float:
     """What a row reads and writes, with numbers of ``item`` bytes."""
     numbers, beside = TRAFFIC[row]
-    if row in OPTIMIZERS:
+    if row.startswith(OPTIMIZERS):
         count = PARAMETERS
     else:
         count = math.prod(ROWS if row.startswith(("softmax", "cross-entropy")) else SHAPE)

@@ -118,9 +118,11 @@ class Optimizer:
         state = self.state[parameter]
         if not state:
             state.update(self.initial_state(parameter.array, group))
-        kept = next((value for value in state.values() if hasattr(value, "ndim")), parameter.array)
-        if _place(kept) != _place(parameter.array):
-            state.update(self._restored(state, parameter, group))
+        for value in state.values():
+            if hasattr(value, "ndim"):  # all arrays are on one device
+                if _place(value) != _place(parameter.array):
+                    state.update(self._restored(state, parameter, group))
+                break
         return state
 
     def check(self, group: dict) -> None:
