@@ -6,6 +6,16 @@ import minidl
 from minidl.autograd import gradcheck, gradgradcheck
 
 
+DEVICE = minidl.get_default_device().type  # of tensors made without a device: "cuda" with --device pretend or cuda
+
+
+def share_memory(x, y):
+    """Whether two arrays overlap. On a GPU, whether the first to last byte of each do: CuPy's ``shares_memory`` is wrong for arrays
+    without axes.
+    """
+    return np.shares_memory(x, y) if isinstance(x, np.ndarray) else np.may_share_memory(x, y)
+
+
 def leaf(*shape, low=-2.0, high=2.0, seed=0, strided=False):
     """A float64 leaf drawn uniformly, on the default device; ``strided`` makes every axis non-contiguous."""
     random = np.random.default_rng([seed, *shape])
@@ -19,10 +29,9 @@ def check_gradients(function, *inputs, second=True):
     """First and second derivatives against finite differences in float64: each entry of the Jacobian on the CPU, random products
     with it on a GPU, where every call is a launch.
     """
-    fast = minidl.get_default_device().type == "cuda"
-    assert gradcheck(function, inputs, fast_mode=fast)
+    assert gradcheck(function, inputs, fast_mode=DEVICE == "cuda")
     if second:
-        assert gradgradcheck(function, inputs, fast_mode=fast)
+        assert gradgradcheck(function, inputs, fast_mode=DEVICE == "cuda")
 
 
 def gradients_of(function, *inputs):

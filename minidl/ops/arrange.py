@@ -113,7 +113,7 @@ class Masked(Op):
         self.mask = mask
 
     def forward(self, x):
-        return namespace(x).where(self.mask, x, namespace(x).zeros((), x.dtype))
+        return namespace(x).where(self.mask, x, namespace(x).zeros((), x.dtype)).astype(x.dtype, copy=False)  # as in Where
 
     def backward(self, gy):
         return Masked(self.mask)(gy)

@@ -104,7 +104,7 @@ class Where(Op):
 
     def forward(self, x, z):
         self.save(self.condition)  # saved as well, so that a mask changed in place before backward is noticed
-        return namespace(x).where(self.condition, x, z)
+        return namespace(x).where(self.condition, x, z).astype(x.dtype, copy=False)  # CuPy's knows no bfloat16, but float32
 
     def backward(self, gy):
         condition = self.saved[0].array

@@ -11,7 +11,7 @@ import numpy as np
 from minidl.dtypes import as_dtype, float32, int64, is_floating
 from minidl.errors import ShapeError
 from minidl.kernels import kernel, namespace
-from minidl.kernels.half import accumulator, is_half
+from minidl.kernels.half import accumulator, is_half, widened
 from minidl.op import Expand, Op
 from minidl.ops.cast import cast, check_floating
 from minidl.ops.choose import maximum, minimum, where
@@ -371,7 +371,8 @@ class Cumprod(Op):
         self.axis = axis
 
     def forward(self, x):
-        y = namespace(x).cumprod(x, axis=self.axis, dtype=x.dtype)
+        wide = widened(x)  # also since CuPy multiplies no bfloat16 here
+        y = namespace(x).cumprod(wide, axis=self.axis, dtype=wide.dtype).astype(x.dtype, copy=False)
         self.save(x, y)
         return y
 

@@ -1,12 +1,14 @@
 """Sorting. Values are differentiable, through a gather at the indices; indices are int64. NaN counts as the largest.
 
-All orders are stable: equal elements keep theirs, also in descending order, and of equals the first are chosen.
+All orders are stable: equal elements keep theirs, also in descending order, and of equals the first are chosen. Numbers of 16 bits
+are sorted as float32, since CuPy sorts no bfloat16.
 """
 
 from typing import NamedTuple
 
 from minidl.errors import ShapeError
 from minidl.kernels import namespace
+from minidl.kernels.half import widened
 from minidl.ops.gather import gather
 from minidl.ops.reduce import axis_of
 from minidl.ops.shape import squeeze
@@ -26,7 +28,7 @@ def _order(array, axis: int, descending: bool):
     if not array.ndim:
         return xp.zeros((), "int64")
     if not descending:
-        return xp.argsort(array, axis=axis, kind="stable").astype("int64", copy=False)
+        return xp.argsort(widened(array), axis=axis, kind="stable").astype("int64", copy=False)
     backwards = _order(xp.flip(array, axis), axis, False)
     return array.shape[axis] - 1 - xp.flip(backwards, axis)
 
@@ -77,7 +79,7 @@ def _extremes(array, k: int, largest: bool):
     Elements beyond the k-th value are in, and of those equal to it as many as are missing, the first ones: a partition and a
     few passes instead of a sort.
     """
-    xp = namespace(array)
+    xp, array = namespace(array), widened(array)
     n, nan = array.shape[-1], xp.isnan(array)
     bound = xp.partition(array, n - k if largest else k - 1, axis=-1)[..., n - k if largest else k - 1, None]
     bound_nan = xp.isnan(bound)

@@ -11,9 +11,12 @@ from minidl.errors import DeviceError, DtypeError
 from minidl.nn import functional as F
 from minidl.tensor import mode
 from minidl.utils.checkpoint import checkpoint
+from tests.checks import DEVICE
 
 pytest.importorskip("ml_dtypes")
 
+OTHER = "cpu" if DEVICE == "cuda" else "cuda"
+DEFAULTS = {"cuda": "float16", "cpu": "bfloat16"}
 LABELS, TARGET = minidl.tensor([1, 0, 4]), minidl.full((3, 5), 0.3)
 
 LOW = {  # of x (3, 5)
@@ -62,7 +65,7 @@ CASES = [(name, f, rule) for rule, table in (("low", LOW), ("full", FULL), ("giv
 @pytest.mark.parametrize(("name", "function", "rule"), CASES, ids=[name for name, *_ in CASES])
 def test_dtypes(name, function, rule, given, low):
     x = minidl.tensor(np.random.default_rng(0).uniform(0.2, 0.8, (3, 5)), dtype=given)
-    with minidl.autocast("cpu", low):
+    with minidl.autocast(DEVICE, low):
         y = function(x)
     assert y.dtype.name == {"low": low, "full": "float32", "given": given}[rule]
     assert function(x.float()).dtype == minidl.float32  # outside nothing is cast
@@ -70,7 +73,7 @@ def test_dtypes(name, function, rule, given, low):
 
 def test_widest():
     half, brain, single = (minidl.ones(3, dtype=dtype) for dtype in ("float16", "bfloat16", "float32"))
-    with minidl.autocast("cpu", "float16"):
+    with minidl.autocast(DEVICE, "float16"):
         assert minidl.dot(half, single).dtype == minidl.dot(half, brain).dtype == minidl.float32
         assert half.scatter_add(0, minidl.tensor([1]), single).dtype == minidl.float32
         assert minidl.cat([half, single]).dtype == minidl.stack([brain, single]).dtype == (half + single).dtype == minidl.float32
@@ -78,17 +81,17 @@ def test_widest():
 
 def test_doubles_and_integers_are_left_alone():
     x, n = minidl.ones(2, 2, dtype="float64"), minidl.ones(2, 2, dtype="int64")
-    with minidl.autocast("cpu", "float16"):
+    with minidl.autocast(DEVICE, "float16"):
         assert (x @ x).dtype == x.exp().dtype == minidl.float64 and n.sum().dtype == (n @ n).dtype == minidl.int64
 
 
 def test_another_device_is_left_alone():
-    with minidl.autocast("cuda", "float16"):
+    with minidl.autocast(OTHER, "float16"):
         assert (minidl.ones(2, 2) @ minidl.ones(2, 2)).dtype == minidl.float32
 
 
 def test_keywords_are_cast_too():
-    with minidl.autocast("cpu"):
+    with minidl.autocast(DEVICE, "bfloat16"):
         assert F.linear(input=minidl.ones(2, 3), weight=minidl.ones(4, 3), bias=minidl.ones(4)).dtype == minidl.bfloat16
         assert minidl.cross_entropy(input=minidl.ones(1, 3).half(), target=minidl.tensor([1])).dtype == minidl.float32
 
@@ -101,7 +104,7 @@ def net():
 
 def gradients(model, x, labels, **options):
     model.zero_grad()
-    with minidl.autocast("cpu", **options):
+    with minidl.autocast(DEVICE, **options):
         loss = F.cross_entropy(model(x), labels)
     loss.backward()
     return loss.item(), [p.grad.numpy().copy() for p in model.parameters()]
@@ -122,16 +125,16 @@ def test_backward_inside_computes_the_same_bits():
     model, x, labels = net(), minidl.randn(6, 1, 8, 8), minidl.tensor([0, 1, 2, 3, 4, 0])
     outside = gradients(model, x, labels)[1]
     model.zero_grad()
-    with minidl.autocast("cpu"):
+    with minidl.autocast(DEVICE):
         F.cross_entropy(model(x), labels).backward()
-        assert minidl.is_autocast_enabled("cpu")
+        assert minidl.is_autocast_enabled(DEVICE)
     for g, p in zip(outside, model.parameters(), strict=True):
         np.testing.assert_array_equal(p.grad.numpy(), g)
 
 
 def test_second_derivatives():
     w = minidl.tensor([[0.5, -0.3], [0.2, 0.7]], requires_grad=True)
-    with minidl.autocast("cpu"):
+    with minidl.autocast(DEVICE):
         loss = (w @ w).exp().sum()
         (g,) = minidl.autograd.grad(loss, w, create_graph=True)
         (h,) = minidl.autograd.grad((g * g).sum(), w)
@@ -142,28 +145,29 @@ def test_second_derivatives():
 
 
 def test_nesting_and_defaults():
-    x = minidl.ones(2, 2)
-    with minidl.autocast("cpu"):
-        assert (x @ x).dtype == minidl.bfloat16 == minidl.get_autocast_dtype("cpu")
-        with minidl.autocast("cpu", enabled=False):
-            assert (x @ x).dtype == minidl.float32 and not minidl.is_autocast_enabled("cpu")
-            with minidl.autocast("cpu", "float16"):
-                assert (x @ x).dtype == minidl.float16
-        with minidl.autocast("cuda"):
-            assert minidl.is_autocast_enabled("cuda") and minidl.get_autocast_dtype("cuda") == minidl.float16
-            assert (x @ x).dtype == minidl.bfloat16
-        assert not minidl.is_autocast_enabled("cuda")
+    x, default = minidl.ones(2, 2), DEFAULTS[DEVICE]
+    other_than_default = "bfloat16" if default == "float16" else "float16"
+    with minidl.autocast(DEVICE):
+        assert (x @ x).dtype == minidl.get_autocast_dtype(DEVICE) == default
+        with minidl.autocast(DEVICE, enabled=False):
+            assert (x @ x).dtype == minidl.float32 and not minidl.is_autocast_enabled(DEVICE)
+            with minidl.autocast(DEVICE, other_than_default):
+                assert (x @ x).dtype == other_than_default
+        with minidl.autocast(OTHER):
+            assert minidl.is_autocast_enabled(OTHER) and minidl.get_autocast_dtype(OTHER) == DEFAULTS[OTHER]
+            assert (x @ x).dtype == default
+        assert not minidl.is_autocast_enabled(OTHER)
     assert mode.autocast is None and (x @ x).dtype == minidl.float32
 
 
 def test_ends_with_an_error():
-    with pytest.raises(ZeroDivisionError), minidl.autocast("cpu"):
+    with pytest.raises(ZeroDivisionError), minidl.autocast(DEVICE):
         _ = 1 / 0
     assert mode.autocast is None
 
 
 def test_one_object_within_itself():
-    context = minidl.autocast("cpu", "float16")
+    context = minidl.autocast(DEVICE, "float16")
     with context, context:
         pass
     assert mode.autocast is None
@@ -172,13 +176,13 @@ def test_one_object_within_itself():
 def test_decorator_recursion_and_threads():
     barrier, seen = threading.Barrier(2, timeout=60), []
 
-    @minidl.autocast("cpu", "float16")
+    @minidl.autocast(DEVICE, "float16")
     def forward(depth):
         """Of this name."""
         if depth:
             return forward(depth - 1)
         barrier.wait()
-        seen.append(minidl.is_autocast_enabled("cpu"))
+        seen.append(minidl.is_autocast_enabled(DEVICE))
         barrier.wait()
         return (minidl.ones(2, 2) @ minidl.ones(2, 2)).dtype
 
@@ -196,7 +200,7 @@ def test_decorator_recursion_and_threads():
 
 def test_other_threads_are_left_alone():
     seen = []
-    with minidl.autocast("cpu"):
+    with minidl.autocast(DEVICE):
         thread = threading.Thread(target=lambda: seen.append((minidl.ones(2, 2) @ minidl.ones(2, 2)).dtype))
         thread.start()
         thread.join()
@@ -208,7 +212,7 @@ def test_errors():
         minidl.autocast("tpu")
     for dtype in ("float32", "float64", "int16"):
         with pytest.raises(DtypeError, match="float16 or bfloat16"):
-            minidl.autocast("cpu", dtype)
+            minidl.autocast(DEVICE, dtype)
 
 
 # The cache
@@ -237,7 +241,7 @@ def test_a_parameter_is_cast_once(cache_enabled, expected):
     x, w = minidl.ones(2, 3, dtype="float16"), minidl.ones(3, 4, requires_grad=True)
 
     def use():
-        with minidl.autocast("cpu", "float16", cache_enabled=cache_enabled):
+        with minidl.autocast(DEVICE, "float16", cache_enabled=cache_enabled):
             total = sum((x @ w).float() for _ in range(3)).sum()
         total.backward()
 
@@ -250,11 +254,11 @@ def test_casts_are_forgotten_afterwards_and_kept_in_nested_blocks():
     x, w = minidl.ones(2, 3, dtype="float16"), minidl.ones(3, 4, requires_grad=True)
 
     def use():
-        with minidl.autocast("cpu", "float16"):
+        with minidl.autocast(DEVICE, "float16"):
             _ = x @ w
-            with minidl.autocast("cpu", "float16"):
+            with minidl.autocast(DEVICE, "float16"):
                 _ = x @ w
-            with minidl.autocast("cpu", "float16", cache_enabled=False):
+            with minidl.autocast(DEVICE, "float16", cache_enabled=False):
                 _ = x @ w
 
     assert count_casts(use) == 2
@@ -264,7 +268,7 @@ def test_casts_are_forgotten_afterwards_and_kept_in_nested_blocks():
 @pytest.mark.parametrize("change", [lambda w: w.mul_(2.0), lambda w: setattr(w, "data", minidl.full((3, 4), 2.0))])
 def test_a_changed_parameter_is_cast_again(change):
     x, w = minidl.ones(2, 3), minidl.ones(3, 4, requires_grad=True)
-    with minidl.autocast("cpu", "float16"):
+    with minidl.autocast(DEVICE, "float16"):
         before = (x @ w)[0, 0].item()
         with minidl.no_grad():
             change(w)
@@ -274,7 +278,7 @@ def test_a_changed_parameter_is_cast_again(change):
 
 def test_what_was_cast_without_recording_is_cast_again_for_gradients():
     x, w = minidl.ones(2, 3), minidl.ones(3, 4, requires_grad=True)
-    with minidl.autocast("cpu", "float16"):
+    with minidl.autocast(DEVICE, "float16"):
         with minidl.no_grad():
             _ = x @ w
         y = (x @ w).sum()
@@ -284,15 +288,15 @@ def test_what_was_cast_without_recording_is_cast_again_for_gradients():
 
 def test_two_dtypes_of_one_parameter():
     x, w = minidl.ones(2, 3), minidl.ones(3, 4, requires_grad=True)
-    with minidl.autocast("cpu", "float16"):
+    with minidl.autocast(DEVICE, "float16"):
         assert (x @ w).dtype == minidl.float16
-        with minidl.autocast("cpu", "bfloat16"):
+        with minidl.autocast(DEVICE, "bfloat16"):
             assert (x @ w).dtype == minidl.bfloat16
 
 
 def test_several_backward_passes_in_one_block():
     x, w = minidl.ones(2, 3), minidl.ones(3, 4, requires_grad=True)
-    with minidl.autocast("cpu", "float16"):
+    with minidl.autocast(DEVICE, "float16"):
         (x @ w).sum().backward()
         (x @ w).sum().backward()
     np.testing.assert_array_equal(w.grad.numpy(), np.full((3, 4), 4.0))
@@ -306,7 +310,7 @@ def test_checkpointed_parts_run_again_in_the_same_precision():
         return checkpoint(model, x)
 
     model.zero_grad()
-    with minidl.autocast("cpu"):
+    with minidl.autocast(DEVICE):
         loss = F.cross_entropy(checkpointed(x), labels)
     loss.backward()
     assert loss.item() == plain[0] and mode.autocast is None

@@ -9,6 +9,7 @@ from minidl.amp import GradScaler
 from minidl.errors import CheckpointError, DtypeError, GraphError, UsageError
 from minidl.kernels import kernel
 from minidl.nn import functional as F
+from tests.checks import DEVICE
 
 INF, NAN = float("inf"), float("nan")
 
@@ -23,7 +24,7 @@ def step(scaler, w, optimizer, gradient):
 
 def pair(**options):
     w = minidl.tensor([1.0, 2.0], requires_grad=True)
-    return w, optim.SGD([w], 0.5), GradScaler("cpu", **options)
+    return w, optim.SGD([w], 0.5), GradScaler(DEVICE, **options)
 
 
 def test_a_step_is_that_of_the_unscaled_loss():
@@ -81,7 +82,7 @@ def test_unscaled_gradients_can_be_clipped():
 
 def test_several_optimizers_share_one_scale():
     a, b = minidl.tensor([1.0], requires_grad=True), minidl.tensor([1.0], requires_grad=True)
-    first, second, scaler = optim.SGD([a], 1.0), optim.SGD([b], 1.0), GradScaler("cpu", init_scale=16.0)
+    first, second, scaler = optim.SGD([a], 1.0), optim.SGD([b], 1.0), GradScaler(DEVICE, init_scale=16.0)
     scaler.scale((a * 0.25 + b * INF).sum()).backward()
     scaler.step(first)
     scaler.step(second)
@@ -90,7 +91,7 @@ def test_several_optimizers_share_one_scale():
 
 
 def test_several_losses_in_lists_and_tuples():
-    scaler = GradScaler("cpu", init_scale=2.0)
+    scaler = GradScaler(DEVICE, init_scale=2.0)
     x = minidl.tensor(3.0)
     assert scaler.scale([x, (x, x * 2)]) == [6.0, (6.0, 12.0)]
     assert [y.item() for y in scaler.scale(y for y in (x, x))] == [6.0, 6.0]
@@ -100,7 +101,7 @@ def test_several_losses_in_lists_and_tuples():
 
 def test_a_half_precision_loss_is_scaled_in_float32():
     loss = minidl.tensor(3.0, dtype="float16", requires_grad=True)
-    scaled = GradScaler("cpu").scale(loss)
+    scaled = GradScaler(DEVICE).scale(loss)
     assert scaled.dtype == minidl.float32 and scaled.item() == 3 * 2.0**16
 
 
@@ -124,7 +125,7 @@ def test_the_result_of_step_is_the_optimizers():
             return 7.0
 
     w = minidl.tensor([1.0], requires_grad=True)
-    optimizer, scaler = Counting([w], 0.5), GradScaler("cpu")
+    optimizer, scaler = Counting([w], 0.5), GradScaler(DEVICE)
     scaler.scale(w.sum()).backward()
     assert scaler.step(optimizer) == 7.0
     scaler.update()
@@ -169,7 +170,7 @@ def test_no_gradients():
 
 def test_float16_parameters_are_refused():
     w = minidl.tensor([1.0], dtype="float16", requires_grad=True)
-    optimizer, scaler = optim.SGD([w], 0.5), GradScaler("cpu", init_scale=2.0)
+    optimizer, scaler = optim.SGD([w], 0.5), GradScaler(DEVICE, init_scale=2.0)
     scaler.scale(w.sum()).backward()
     with pytest.raises(DtypeError, match="float32"):
         scaler.unscale_(optimizer)
@@ -179,7 +180,7 @@ def test_float16_parameters_are_refused():
                                      {"backoff_factor": 0.0}])
 def test_odd_factors(options):
     with pytest.raises(UsageError, match="factor"):
-        GradScaler("cpu", **options)
+        GradScaler(DEVICE, **options)
 
 
 def test_closures_are_refused():
@@ -199,7 +200,7 @@ def test_state_continues():
     state = scaler.state_dict()
     assert state == {"scale": 8.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 3, "_growth_tracker": 1}
     for used in (False, True):
-        other = GradScaler("cpu")
+        other = GradScaler(DEVICE)
         if used:
             step(other, w, optimizer, [1.0, 1.0])
         other.load_state_dict(state)
@@ -211,7 +212,7 @@ def test_state_continues():
 
 def test_state_of_one_that_was_not_enabled():
     with pytest.raises(CheckpointError, match="empty"):
-        GradScaler("cpu").load_state_dict(GradScaler(enabled=False).state_dict())
+        GradScaler(DEVICE).load_state_dict(GradScaler(enabled=False).state_dict())
 
 
 def test_setters_and_a_scale_by_hand():
@@ -286,11 +287,11 @@ def test_update_scale():
 
 def test_small_gradients_survive():
     """A gradient of 2^-30 is 0 in float16, and is not if the loss was multiplied by 2^16."""
-    x, scaler = minidl.tensor([[2.0**-15]]), GradScaler("cpu")
+    x, scaler = minidl.tensor([[2.0**-15]]), GradScaler(DEVICE)
     found = []
     for scale in (lambda y: y, scaler.scale):
         w = minidl.tensor([[1.0]], requires_grad=True)
-        with minidl.autocast("cpu", "float16"):
+        with minidl.autocast(DEVICE, "float16"):
             y = F.linear(x, w)
         scale((y.float() * 2.0**-15).sum()).backward()
         found.append(w.grad.item())

@@ -7,6 +7,7 @@ from minidl import nn, optim
 from minidl.amp import GradScaler
 from minidl.data import DataLoader, Digits
 from minidl.train import evaluate
+from tests.checks import DEVICE
 
 
 def accuracy(low=None):
@@ -15,12 +16,12 @@ def accuracy(low=None):
     model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.Tanh(), nn.Flatten(),
                           nn.Linear(64, 40), nn.Tanh(), nn.Linear(40, 10))
     optimizer = optim.SGD(model.parameters(), 0.05, momentum=0.9)
-    scaler = GradScaler("cpu", init_scale=2.0**40, enabled=low == "float16")  # large enough to overflow at first
+    scaler = GradScaler(DEVICE, init_scale=2.0**40, enabled=low == "float16")  # large enough to overflow at first
     for _ in range(8):
         for images, labels in DataLoader(Digits(), 32, shuffle=True, seed=0):
             optimizer.zero_grad()
-            with minidl.autocast("cpu", low, enabled=low is not None):
-                loss = nn.functional.cross_entropy(model(images), labels)
+            with minidl.autocast(DEVICE, low, enabled=low is not None):
+                loss = nn.functional.cross_entropy(model(images.to(DEVICE)), labels.to(DEVICE))
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()

@@ -9,6 +9,7 @@ import pytest
 import minidl
 from minidl import nn
 from minidl.errors import DtypeError
+from tests.checks import share_memory
 
 
 class Net(nn.Module):
@@ -206,7 +207,7 @@ def test_pickle():
 def test_parameter():
     source = minidl.ones(2)
     p = nn.Parameter(source)
-    assert isinstance(p, minidl.Tensor) and np.shares_memory(p.array, source.array)
+    assert isinstance(p, minidl.Tensor) and share_memory(p.array, source.array)
     assert p.requires_grad and p.is_leaf and not nn.Parameter(source, requires_grad=False).requires_grad
     assert nn.Parameter(p * 2).is_leaf and repr(p) == f"Parameter containing:\n{p.detach().requires_grad_()!r}"
     with pytest.raises(DtypeError, match="int64"):

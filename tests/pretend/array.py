@@ -20,6 +20,7 @@ ANYWHERE = {f"ndarray.{name}" for name in ("reshape", "transpose", "swapaxes", "
 ADDED = {"add": "int32 int64 uint32 uint64 float16 float32 float64", "subtract": "int32 uint32",
          "maximum": "int32 int64 uint32 uint64 float32 float64", "minimum": "int32 int64 uint32 uint64 float32 float64"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
+NO_BFLOAT16 = {"cumprod", "sort", "argsort", "partition", "argpartition", "lexsort", "unique", "median", "percentile", "quantile"}
 PARAMETERS = api.read()
 pinned_allocator = [bytearray]
 
@@ -100,7 +101,7 @@ class ndarray:
             refuse_copy("H2D")
         if any(getattr(part, "dtype", None) == np.dtype(bool) for part in parts):
             refuse_copy("D2H")  # how many are chosen
-        index = tuple(_unwrap(parts, from_numpy=True))
+        index = tuple(_integers(_unwrap(parts, from_numpy=True)))
         index += () if any(part is Ellipsis for part in index) else (...,)  # a view, where NumPy gives a number
         return _wrapped(compute("getitem", lambda: self._host[index], _arrays([self, *parts])), [self])
 
@@ -108,13 +109,14 @@ class ndarray:
         arrays = _arrays([self, *_parts(key), value])
         if _picks(key):
             refuse_copy("H2D")
-        key = _unwrap(key, from_numpy=True)
-        if isinstance(value, np.ndarray) and value.ndim and not _picks(key):
+        picks = _picks(key) or bool(_arrays(_parts(key)))
+        key = tuple(_integers(_unwrap(_parts(key), from_numpy=True)))
+        if isinstance(value, np.ndarray) and value.ndim and not picks:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        if isinstance(value, ndarray) and not _arrays(_parts(key)) and not _picks(key) and value.ndim > self._host[key].ndim:
-            raise ValueError("Out shape is mismatched")
         host, value = _host(self), value if isinstance(value, np.ndarray) else _unwrap(value)
-        change(lambda: host.__setitem__(key, value), arrays)
+        while isinstance(value, np.ndarray) and value.ndim and len(value) == 1:
+            value = value[0]
+        change(lambda: _scatter(host, key, value) if picks else host.__setitem__(key, value), arrays)
 
     def item(self):
         return self.get().item()
@@ -221,6 +223,17 @@ def _parts(key) -> tuple:
     return key if isinstance(key, tuple) else (key,)
 
 
+def _integers(parts) -> list:
+    """A key as CuPy reads it, which makes an integer of anything that it can."""
+    return [int(part) if np.isscalar(part) and not isinstance(part, (bool, np.bool_)) else part for part in parts]
+
+
+def _scatter(host, key, value) -> None:
+    """host[key] = value where places may repeat: whose value stays nobody knows on a GPU, and with NumPy it would be the last."""
+    places = np.arange(host.size).reshape(host.shape)[key]
+    host.flat[places.ravel()[::-1]] = np.broadcast_to(value, places.shape).ravel()[::-1]
+
+
 def _picks(key) -> bool:
     """Whether an index copies elements, by arrays or lists of places."""
     return any(isinstance(part, (np.ndarray, list)) for part in _parts(key))
@@ -287,7 +300,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         refuse_copy("H2D")
     source = _unwrap(obj, from_numpy=True, read=attrgetter("_host"))
     host = compute("array", lambda: np.array(source, dtype=dtype, order=order, ndmin=ndmin), _arrays([obj]))
-    if host.dtype.kind not in "biufc":
+    if host.dtype.kind not in "biufc" and not _is_bfloat16(host):
         raise ValueError(f"Unsupported dtype {host.dtype}")
     return ndarray(host)
 
@@ -297,6 +310,25 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
     return array(a, dtype, bool(copy), order or "K")
 
 
+def _is_bfloat16(array) -> bool:
+    return getattr(getattr(array, "dtype", None), "name", None) == "bfloat16"
+
+
+def _where(condition, *values):
+    """NumPy's; CuPy's knows no bfloat16 and takes it as float32."""
+    return np.where(condition, *[value.astype(np.float32) if _is_bfloat16(value) else value for value in values])
+
+
+def _without_bfloat16(name, function):
+    """NumPy's function where CuPy's does not compile for bfloat16, or finds no such sort."""
+    def refusing(array, *args, **kwargs):
+        if _is_bfloat16(array):
+            raise RuntimeError(f"cupy.{name}: no bfloat16")
+        return function(array, *args, **kwargs)
+
+    return refusing
+
+
 def _matmul(x, y, **options):
     """NumPy's, which multiplies bfloat16 as float32, with CuPy's dtype."""
     return np.matmul(x, y, **options).astype(np.result_type(x, y), copy=False)
@@ -304,13 +336,15 @@ def _matmul(x, y, **options):
 
 def _functions():
     """The functions, types and constants of the module and of linalg; methods go to the class."""
-    found = {"array": array, "asarray": asarray, "matmul": _forwarded("matmul", _matmul)}
+    found = {"array": array, "asarray": asarray, "matmul": _forwarded("matmul", _matmul), "where": _forwarded("where", _where)}
     for name, parameters in PARAMETERS.items():
         folder, _, last = name.rpartition(".")
         place = {"": np, "linalg": np.linalg, "ndarray": np.ndarray}[folder]
         if not hasattr(place, last):
             continue  # newer versions of NumPy have dropped it, as row_stack
         thing = getattr(place, last)
+        if last in NO_BFLOAT16:
+            thing = _without_bfloat16(last, thing)
         if folder == "ndarray":
             if last not in vars(ndarray) and last != "base":
                 setattr(ndarray, last, _attribute(last) if parameters is None else _forwarded(name, thing))
