@@ -5,6 +5,7 @@ integer tensors then pick from axes of that view (Take and its adjoint Put, whic
 """
 
 import math
+import operator
 
 import numpy as np
 
@@ -103,10 +104,16 @@ class Put(Op):
         return Take(*[index.array for index in self.saved])(gy)
 
 
-def _array(part, xp):
-    """A part of a key as an array if it is a tensor, an array, a sequence or a bool, else as it is; 0-d integers become ints."""
-    if not isinstance(part, (Tensor, xp.ndarray, np.ndarray, list, tuple, range, bool, np.bool_)):
+def _part(part, xp):
+    """A part of a key as it is if it is a slice, None or ``...``; else as an array, or as an int if it has no axes."""
+    if part.__class__ is int or part.__class__ is slice or part is None or part is Ellipsis:
         return part
+    if not isinstance(part, (Tensor, xp.ndarray, np.ndarray, list, tuple, range, bool, np.bool_)):
+        try:
+            return operator.index(part)
+        except TypeError:
+            raise IndexError("a key is made of integers, slices, None, `...`, bools, and tensors, arrays or lists of integers or "
+                             f"bools, got {part!r}") from None
     array = _on_device(part, xp) if isinstance(part, Tensor) else xp.asarray(part)
     if not array.size and isinstance(part, (list, tuple)):
         array = array.astype(np.int64)
@@ -129,7 +136,7 @@ def is_mask(part) -> bool:
 
 def _parts(key, x) -> list:
     """The parts of a key for the array ``x``, one for each of its axes that is not a mask's or new."""
-    parts = [_array(part, namespace(x)) for part in (key if isinstance(key, tuple) else (key,))]
+    parts = [_part(part, namespace(x)) for part in (key if isinstance(key, tuple) else (key,))]
     named = sum([part.ndim if is_mask(part) else part is not None and part is not Ellipsis for part in parts])
     if named > x.ndim:
         raise IndexError(f"too many indices: {named} for shape {x.shape}")
@@ -156,9 +163,11 @@ def _parse(key, x) -> tuple[tuple, dict[int, np.ndarray]]:
             if isinstance(part, xp.ndarray):
                 indices[place] = check_indices(part, x.shape[axis], f"dim {axis} of shape {x.shape}", negative=True)
                 new = [slice(None)]
+            elif part.__class__ is int and not -x.shape[axis] <= part < x.shape[axis]:
+                raise IndexError(f"dim {axis} of shape {x.shape}: index {part} is out of range for size {x.shape[axis]}")
             axis += part is not None
         view += new
-        place += len(new) - isinstance(part, (int, np.integer))
+        place += len(new) - (part.__class__ is int)
     if len({index.shape for index in indices.values()}) > 1:
         _check_broadcast(*indices.values())
     return (*view, ...), indices  # the dots make NumPy return a view where integers name a single element
@@ -185,7 +194,8 @@ def getitem(input, key) -> Tensor:
     >>> x[1, ::2], x[x > 3], x[minidl.tensor([1, 0]), 2]
     (tensor([3, 5]), tensor([4, 5]), tensor([5, 2]))
     """
-    if key.__class__ is int or key.__class__ is slice:
+    shape = input.array.shape
+    if shape and (key.__class__ is slice or key.__class__ is int and -shape[0] <= key < shape[0]):  # most keys, in little time
         return Slice((key, ...))(input)
     view, indices = _parse(key, input.array)
     if not indices:
@@ -202,7 +212,8 @@ def getitem(input, key) -> Tensor:
 
 @method("__setitem__")
 def setitem(self, key, value) -> None:
-    """Write elements in place: of plain data, or under no_grad. Keys as for reading; the value broadcasts and is cast.
+    """Write elements in place: of plain data, or under no_grad. Keys as for reading; the value broadcasts and is cast. Where an
+    index tensor names a place more than once, the last value stays, as in NumPy, also on a GPU.
 
     Raises GraphError within a recorded graph, IndexError for an index out of range, ShapeError for a value that doesn't fit.
     """
@@ -215,12 +226,31 @@ def setitem(self, key, value) -> None:
         value = written_value(value, self)
         if indices:
             part = self.array[view]
+            if getattr(value, "ndim", 0) and not isinstance(value, np.ndarray):
+                value = _last_for_each_place(value, indices, part.shape)
             part[tuple([indices.get(axis, slice(None)) for axis in range(part.ndim)])] = value
         else:
             self.array[view] = value
     except ValueError as error:
         raise ShapeError(f"item assignment to a tensor of shape {self.shape}: {error}") from None
     written(self.array)
+
+
+def _last_for_each_place(value, indices, shape):
+    """``value`` for writing at these index arrays, by axis, of an array of ``shape``: those for one place are all its last one.
+
+    Threads of a GPU write in any order.
+    """
+    xp, axes = namespace(value), list(indices)
+    named, rest = [shape[axis] for axis in axes], [size for axis, size in enumerate(shape) if axis not in indices]
+    before = axes[0] if axes == list(range(axes[0], axes[0] + len(axes))) else 0  # of the rest, in front of the indices
+    found = np.broadcast_shapes(*[index.shape for index in indices.values()])
+    places = flat(xp.broadcast_arrays(*indices.values()), named)
+    last = xp.full(math.prod(named), -1)
+    xp.maximum.at(last, places, xp.arange(places.size))
+    full = (*rest[:before], *found, *rest[before:])
+    by_place = xp.broadcast_to(value, full).reshape(math.prod(rest[:before]), places.size, math.prod(rest[before:]))
+    return by_place[:, last[places]].reshape(full)
 
 
 @method()

@@ -281,8 +281,11 @@ def expand(input, sizes) -> Tensor:
     """
     x = astensor(input)
     lead = len(sizes) - x.ndim
+    shape = tuple([x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes)])
     try:
-        return Expand(tuple([x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(sizes)]))(x)
+        if any(n < 0 for n in shape):  # which CuPy does not refuse
+            raise ValueError
+        return Expand(shape)(x)
     except ValueError:
         raise ShapeError(f"cannot expand shape {x.shape} to {tuple(sizes)}: counted from the last axis, sizes must be equal, "
                          "-1, or 1 in the tensor") from None
