@@ -5,14 +5,11 @@ import numpy as np
 import minidl
 from minidl.autograd import gradcheck, gradgradcheck
 
-
 DEVICE = minidl.get_default_device().type  # of tensors made without a device: "cuda" with --device pretend or cuda
 
 
 def share_memory(x, y):
-    """Whether two arrays overlap. On a GPU, whether the first to last byte of each do: CuPy's ``shares_memory`` is wrong for arrays
-    without axes.
-    """
+    """Whether two arrays overlap; on a GPU from first to last byte, since CuPy's ``shares_memory`` is wrong for 0-d arrays."""
     return np.shares_memory(x, y) if isinstance(x, np.ndarray) else np.may_share_memory(x, y)
 
 

@@ -1,6 +1,7 @@
 """The stand-in for CuPy is as strict as CuPy, and offers nothing that CuPy lacks."""
 
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -25,6 +26,34 @@ def test_arrays_of_cpu_and_gpu_do_not_mix(cupy, mixed):
     with pytest.raises(TypeError):
         mixed(cupy, x, y)
     assert x.get().tolist() == y.tolist()
+
+
+def test_of_several_values_for_one_place_not_the_last_one_stays(cupy):
+    x = cupy.zeros((3, 2))
+    x[[0, 2, 0]] = cupy.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert x.get().tolist() == [[1, 2], [0, 0], [3, 4]]
+
+
+def test_keys_of_other_types_are_made_integers(cupy):
+    x = cupy.ones((2, 3))
+    assert x[1.0].shape == (3,)
+    with pytest.raises(ValueError, match="invalid literal"):
+        x["a"]
+
+
+def test_gaps_in_bfloat16(cupy):
+    x = cupy.ones(3, pytest.importorskip("ml_dtypes").bfloat16)
+    assert (x + x).dtype == x.dtype and cupy.where(x > 0, x, x).dtype == np.float32
+    for function in (cupy.cumprod, cupy.sort, cupy.argsort, lambda x: cupy.partition(x, 1)):
+        with pytest.raises(RuntimeError, match="bfloat16"):
+            function(x)
+
+
+def test_types_in_c_do_not_change_nor_have_weak_references(cupy):
+    with pytest.raises(TypeError, match="immutable"):
+        cupy.RawModule.get_function = None
+    with pytest.raises(TypeError, match="weak reference"):
+        weakref.ref(cupy.cuda.MemoryPool())
 
 
 def test_products_of_matrices_keep_their_dtype(cupy):
@@ -150,20 +179,28 @@ def test_a_recorded_stream_does_not_copy_from_the_cpu_nor_to_it(cupy, call):
 
 
 def test_a_recorded_stream_cannot_be_waited_for_which_spoils_the_recording(cupy):
+    x, seen = cupy.ones(2), []
+
     def wait_and_read():
         with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="StreamCaptureUnsupported"):
             cupy.cuda.get_current_stream().synchronize()
-        with pytest.raises(RuntimeError, match="invalidated the capture sequence"):
-            cupy.ones(2).get()
+        with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="STREAM_CAPTURE_INVALIDATED") as error:
+            x + 1
+        seen.append(error.value.status)
+        with pytest.raises(RuntimeError) as error:
+            x.get()
+        seen.append(str(error.value))
 
     with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="StreamCaptureInvalidated"):
         recorded(cupy, wait_and_read)
+    assert seen == [901, "the stream was capturing, but an error has invalidated the capture sequence"]
 
 
 def test_a_recorded_stream_has_no_cublas_and_is_not_the_default_one(cupy):
     x = cupy.ones((2, 2))
     with pytest.raises(NotImplementedError, match="cuBLAS"):
         recorded(cupy, lambda: x @ x)
+    recorded(cupy, lambda: x[0] @ x[0])  # a sum, which is not cuBLAS's
     with pytest.raises(RuntimeError, match="default"):
         cupy.cuda.Stream.null.begin_capture()
 

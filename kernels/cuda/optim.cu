@@ -127,15 +127,15 @@ extern "C" __global__ void adadelta_update(long long items, const long long *tab
     });
 }
 
-// g = inverse g; ``found`` becomes 1 where a g is infinite or no number.
-extern "C" __global__ void unscale_update(long long items, const long long *table, int parameters, const float *inverse,
+// g = g / scale; ``found`` becomes 1 where a g is infinite or no number.
+extern "C" __global__ void unscale_update(long long items, const long long *table, int parameters, const float *scale,
                                           float *found) {
     Parameter part = my_part(table, parameters);
-    wide factor = *inverse;
+    wide divisor = *scale;
     bool infinite = false;
     change_all(part, [=, &infinite](wide &p, wide, wide, wide, wide) {
         infinite |= !(p - p == 0);
-        p = factor * p;
+        p = p / divisor;
     });
     if (infinite) *found = 1;  // whoever writes, writes the same
 }

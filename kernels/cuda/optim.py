@@ -22,10 +22,10 @@ def update_each(rule, arrays, numbers, found_inf=None):
     _write_back([p for p, *_ in arrays], prepared)
 
 
-def unscale_each(gradients, inverse, found_inf):
+def unscale_each(gradients, scale, found_inf):
     """As the portable kernel."""
     prepared = [(g, g) for g in map(ready, gradients)]
-    _launch("unscale_update", prepared, inverse, found_inf)
+    _launch("unscale_update", prepared, scale, found_inf)
     _write_back(gradients, prepared)
 
 

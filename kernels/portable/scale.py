@@ -6,14 +6,16 @@ Source: Micikevicius et al., "Mixed precision training" (2018), section 3.2.
 from minidl.kernels import namespace
 
 
-def unscale_each(gradients, inverse, found_inf):
-    """g = inverse g, in place, for gradients of one dtype and device; ``found_inf`` becomes 1 if any holds an infinity or a NaN.
+def unscale_each(gradients, scale, found_inf):
+    """g = g / scale, in place, for gradients of one dtype and device; ``found_inf`` becomes 1 if any holds an infinity or a NaN.
     Both are 0-d float32 arrays. On the GPU this is one launch.
+
+    A product with 1 / scale would not do: that can be less than 2^-126, which CuPy's kernels take for 0.
     """
     for g in gradients:
         finite = namespace(g).isfinite(g).all()
         namespace(g).maximum(found_inf, ~finite, out=found_inf)
-        g[...] = g * inverse
+        g[...] = g / scale
 
 
 def update_scale(scale, growth_tracker, found_inf, growth_factor, backoff_factor, growth_interval):

@@ -83,8 +83,6 @@ class GradScaler:
         if progress.stage != READY:
             raise GraphError(f"GradScaler.unscale_: this optimizer was {progress.stage} before in this iteration; call unscale_ "
                              "once, before step, and update() at the end of the iteration")
-        scale = self._scale.array
-        inverse = Tensor((1 / scale.astype(np.float64)).astype(np.float32))  # in float64, where 1 / scale cannot round to 0
         alike = defaultdict(list)
         for gradient in _gradients(optimizer):
             if gradient.dtype == float16:
@@ -95,7 +93,7 @@ class GradScaler:
             g = gradients[0]
             if device not in progress.found_inf:
                 progress.found_inf[device] = namespace(g).zeros((), np.float32)
-            kernel("unscale_each", g)(gradients, inverse.to(device).array, progress.found_inf[device])
+            kernel("unscale_each", g)(gradients, self._scale.to(device).array, progress.found_inf[device])
             for g in gradients:
                 written(g)
         progress.stage = UNSCALED

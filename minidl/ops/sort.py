@@ -1,7 +1,7 @@
 """Sorting. Values are differentiable, through a gather at the indices; indices are int64. NaN counts as the largest.
 
-All orders are stable: equal elements keep theirs, also in descending order, and of equals the first are chosen. Numbers of 16 bits
-are sorted as float32, since CuPy sorts no bfloat16.
+All orders are stable: equal elements keep theirs, also in descending order, and of equals the first are chosen. Numbers of 16
+bits are sorted as float32, since CuPy sorts no bfloat16.
 """
 
 from typing import NamedTuple

@@ -1,5 +1,6 @@
 """Captured steps against the same steps without: the same bits. On a GPU or the stand-in for one: ``pytest --device pretend``."""
 
+import functools
 import gc
 import weakref
 
@@ -9,6 +10,7 @@ import pytest
 import minidl
 from minidl import nn, optim
 from minidl.amp import GradScaler
+from minidl.cuda.graph import _Block
 from minidl.errors import CaptureError, DeviceError, UsageError
 from minidl.kernels import recording
 from minidl.random import default_generator
@@ -211,8 +213,17 @@ def moved(x):
     return x + minidl.ones(2, device="cpu").to("cuda")
 
 
-def sent_from_pinned_memory(x):
+def pinned_and_sent(x):
     return x + minidl.ones(2, device="cpu").pin_memory().to("cuda", non_blocking=True)
+
+
+@functools.cache
+def pinned():
+    return minidl.ones(2, device="cpu").pin_memory()
+
+
+def sent_from_pinned_memory(x):
+    return x + pinned().to("cuda", non_blocking=True)
 
 
 def waits(x):
@@ -237,7 +248,8 @@ def reseeded(x):
 
 
 def multiplied_by_cublas(x):
-    return minidl.Tensor(x.array @ x.array)
+    matrix = x.array[:, None] + x.array  # of two vectors CuPy makes a sum instead
+    return minidl.Tensor(matrix @ matrix)
 
 
 def result_on_cpu(x):
@@ -249,9 +261,10 @@ def result_on_cpu(x):
     (host_branch, r"`return x if \(x > 0\).all\(\) else -x` cannot be recorded: it waits for the GPU"),
     (host_mask, r"`return x\[x > 0\]` cannot be recorded: it waits for the GPU"),
     (moved, r"`return x \+ minidl.ones\(.*\)`, in the op Move, cannot be recorded: memory of the CPU is copied"),
-    (sent_from_pinned_memory, r"pin_memory\(\).*, in the op Move, cannot be recorded: memory of the CPU is copied"),
+    (pinned_and_sent, r"pin_memory\(\).*` cannot be recorded: memory of the CPU is copied"),
+    (sent_from_pinned_memory, r"pinned\(\).*, in the op Move, cannot be recorded: memory of the CPU is copied"),
     (waits, r"synchronize\(\)` cannot be recorded: it waits for the GPU"),
-    (reads_once_more, r"`return x \* x.sum\(\).item\(\)` cannot be recorded: it waits for the GPU"),
+    (reads_once_more, r"`return x \* x.sum\(\).item\(\)`, in the op Sum, cannot be recorded: it waits for the GPU"),
     (drawn_on_cpu, "cannot be recorded: random numbers on the CPU are drawn once"),
     (reseeded, "cannot be recorded: setting the state of a generator"),
     (multiplied_by_cublas, "cannot be recorded: it uses a library that CuPy cannot record .*cuBLAS"),
@@ -396,15 +409,15 @@ def test_the_memory_of_a_recording_goes_with_it_but_for_gradients_that_are_held(
     for seed in range(3):
         step(*images(seed))
     (graph,) = step._graphs.values()
-    recorded, pool = weakref.ref(graph), weakref.ref(graph._pool)
+    recorded, pool = weakref.ref(graph), graph._pool
     grads = [p.grad.tolist() for p in model.parameters()]
     del graph, step
     gc.collect()
-    assert recorded() is None and pool() is not None
+    assert recorded() is None and pool in _Block.pools and pool.used_bytes() > 0
     assert [p.grad.tolist() for p in model.parameters()] == grads
     model.zero_grad()
     gc.collect()
-    assert pool() is None
+    assert pool not in _Block.pools and pool.total_bytes() == 0
 
 
 def test_the_gpu_gets_the_memory_of_a_recording_back():

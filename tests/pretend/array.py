@@ -62,7 +62,7 @@ class ndarray:
         self.pool = None  # if it is not the default one
         if base is None and host.nbytes:
             self._memory = get_allocator()(host.nbytes)
-            self.pool = None if current.pool is default_pool else weakref.ref(current.pool)
+            self.pool = None if current.pool is default_pool._pool else weakref.ref(current.pool)
             current.pool = None
 
     data = property(MemoryPointer)
@@ -329,6 +329,12 @@ def _without_bfloat16(name, function):
     return refusing
 
 
+def _shares_memory(a, b):
+    if not a.ndim or not b.ndim:
+        raise NotImplementedError("what cupy.shares_memory says of arrays without axes is wrong")
+    return np.shares_memory(a, b)
+
+
 def _matmul(x, y, **options):
     """NumPy's, which multiplies bfloat16 as float32, with CuPy's dtype."""
     return np.matmul(x, y, **options).astype(np.result_type(x, y), copy=False)
@@ -336,7 +342,8 @@ def _matmul(x, y, **options):
 
 def _functions():
     """The functions, types and constants of the module and of linalg; methods go to the class."""
-    found = {"array": array, "asarray": asarray, "matmul": _forwarded("matmul", _matmul), "where": _forwarded("where", _where)}
+    found = {"array": array, "asarray": asarray, "matmul": _forwarded("matmul", _matmul), "where": _forwarded("where", _where),
+             "shares_memory": _forwarded("shares_memory", _shares_memory)}
     for name, parameters in PARAMETERS.items():
         folder, _, last = name.rpartition(".")
         place = {"": np, "linalg": np.linalg, "ndarray": np.ndarray}[folder]

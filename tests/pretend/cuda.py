@@ -200,7 +200,10 @@ def set_pinned_memory_allocator(found):
     pinned_allocator[0] = found
 
 
-alloc_pinned_memory = PinnedMemoryPointer
+def alloc_pinned_memory(size):
+    return pinned_allocator[0](size)
+
+
 _pinned_pool = types.SimpleNamespace(free_all_blocks=lambda: None, n_free_blocks=lambda: 0, malloc=PinnedMemoryPointer)
 
 
@@ -218,7 +221,14 @@ def empty_pinned(shape, dtype=float, order="C"):
     return np.ndarray(shape, dtype, alloc_pinned_memory(size), order=order)
 
 
-class RawModule:
+class _Immutable(type):
+    """A type in C, whose attributes cannot be set."""
+
+    def __setattr__(cls, name, value):
+        raise TypeError(f"cannot set {name!r} attribute of immutable type '{cls.__name__}'")
+
+
+class RawModule(metaclass=_Immutable):
     """A file of kernels, compiled for the CPU; the last of the names in its text is its own."""
 
     def __init__(self, *, code=None, options=(), backend="nvrtc", name_expressions=None, **_):

@@ -19,6 +19,9 @@ IN_PLACE = {"copyto", "place", "put", "putmask", "put_along_axis", "fill_diagona
             "ndarray.sort"}
 
 
+SPOILED = "operation failed due to a previous error during capture"
+
+
 class CUDARuntimeError(RuntimeError):
     """What CUDA answers; ``status`` is its number."""
 
@@ -35,6 +38,8 @@ class Recorded:
 
     def add(self, work, arrays) -> None:
         """``work()`` is to be done at each launch; it touches the memory of these arrays."""
+        if self.spoiled:
+            raise CUDARuntimeError(901, f"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: {SPOILED}")
         self.work.append(work)
         owners = [array if array.base is None else array.base for array in arrays]
         self.memory += [(weakref.ref(owner), owner.pool) for owner in owners]
@@ -67,7 +72,7 @@ def finish() -> Graph:
     """The graph of what the current stream took down."""
     recorded = state.recorded
     if recorded.spoiled:
-        raise CUDARuntimeError(901, "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture")
+        raise CUDARuntimeError(901, f"cudaErrorStreamCaptureInvalidated: {SPOILED}")
     return Graph(recorded)
 
 
@@ -101,12 +106,12 @@ def compute(name: str, work, arrays):
     """
     if state.recorded is None:
         return work()
-    if name in CUBLAS:
-        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     if name in WAITING:
         refuse_copy("D2H")
     result = work()
     result = type(result)(map(np.asarray, result)) if isinstance(result, (tuple, list)) else np.asarray(result)
+    if name in CUBLAS and (np.size(result) != 1 or name == "linalg.norm"):  # a product of one number is a sum
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     known = {id(owner(array._host)) for array in arrays}
     places = [out for out in _leaves(result) if id(owner(out)) not in known]
     if places:

@@ -28,6 +28,18 @@ class OutOfMemoryError(MemoryError):
 
 
 class MemoryPool:
+    """A pool as CuPy shows it: in C, so that there are no weak references to it."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self):
+        self._pool = _Pool()
+
+    def __getattr__(self, name):
+        return getattr(self._pool, name)
+
+
+class _Pool:
     """Keeps what it gets back, of any size, until ``free_all_blocks``. What it has when it dies is lost, as with CuPy's."""
 
     def __init__(self):
