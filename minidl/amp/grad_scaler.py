@@ -6,9 +6,11 @@ Source: Micikevicius et al., "Mixed precision training" (2018), section 3.2.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from numbers import Number
 
 import numpy as np
 
+from minidl.device import Device
 from minidl.dtypes import float16, float32
 from minidl.errors import CheckpointError, DtypeError, GraphError, UsageError
 from minidl.kernels import kernel, namespace
@@ -35,7 +37,8 @@ class GradScaler:
     captured step (``minidl.capture``) nothing waits, and steps that are left out count in Adam's bias correction.
     With ``enabled=False`` nothing is scaled and ``step`` is the optimizer's.
 
-    Raises UsageError for a growth factor up to 1, or a backoff factor that is not between 0 and 1.
+    Raises DeviceError for an unknown device; UsageError for a scale that is not positive and finite, a growth factor up to 1, a
+    backoff factor that is not between 0 and 1, or an interval that is not a positive whole number.
 
     >>> import minidl
     >>> w = minidl.tensor([2.0], requires_grad=True)
@@ -49,7 +52,10 @@ class GradScaler:
 
     def __init__(self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
                  backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True):
-        self._enabled, self._init_scale, self._init_growth_tracker = enabled, init_scale, 0
+        if isinstance(device, Number):
+            raise UsageError(f"GradScaler: the first argument is a device, got {device}: write init_scale={device} for a scale")
+        Device(device)
+        self._enabled, self._init_scale, self._init_growth_tracker = enabled, _checked_scale(init_scale), 0
         self._scale: Tensor | None = None
         self._growth_tracker: Tensor | None = None
         self.set_growth_factor(growth_factor)
@@ -130,14 +136,15 @@ class GradScaler:
     def update(self, new_scale=None) -> None:
         """End the iteration: change the scale by what the steps found, or set it to ``new_scale``, a number or a tensor.
 
-        Raises GraphError if nothing was scaled or no step was tried.
+        Raises GraphError if nothing was scaled or no step was tried, UsageError for a number that is not positive and finite.
         """
         if not self._enabled:
             return
         self._check_scaled("update")
         scale = self._scale.array
         if new_scale is not None:
-            scale[...] = new_scale.detach().to(self._scale).array if isinstance(new_scale, Tensor) else new_scale
+            tensor = isinstance(new_scale, Tensor)
+            scale[...] = new_scale.detach().to(self._scale).array if tensor else _checked_scale(new_scale)
         else:
             found = [Tensor(array).to(self._scale.device).array for progress in self._progress.values()
                      for array in progress.found_inf.values()]
@@ -181,7 +188,9 @@ class GradScaler:
         return self._growth_interval
 
     def set_growth_interval(self, new_interval: int) -> None:
-        """Set the growth interval."""
+        """Set the growth interval, a positive whole number."""
+        if not isinstance(new_interval, (int, np.integer)) or new_interval < 1:
+            raise UsageError(f"GradScaler: the growth interval must be a positive whole number, got {new_interval}")
         self._growth_interval = new_interval
 
     def is_enabled(self) -> bool:
@@ -199,19 +208,28 @@ class GradScaler:
     def load_state_dict(self, state_dict: dict) -> None:
         """Take over what ``state_dict`` gave; nothing happens if not enabled.
 
-        Raises CheckpointError for the state of a scaler that was not enabled.
+        Raises CheckpointError for the state of a scaler that was not enabled, or of something else, UsageError for odd numbers.
         """
         if not self._enabled:
             return
         if not state_dict:
             raise CheckpointError("GradScaler: the saved state is empty, as that of a scaler that was not enabled")
-        self._init_scale, self._init_growth_tracker = state_dict["scale"], state_dict["_growth_tracker"]
+        missing = ", ".join(name for name in self.state_dict() if name not in state_dict)
+        if missing:
+            raise CheckpointError(f"GradScaler: the saved state, of {', '.join(map(str, state_dict))}, lacks {missing}")
+        self._init_scale, self._init_growth_tracker = _checked_scale(state_dict["scale"]), state_dict["_growth_tracker"]
         self.set_growth_factor(state_dict["growth_factor"])
         self.set_backoff_factor(state_dict["backoff_factor"])
         self.set_growth_interval(state_dict["growth_interval"])
         if self._scale is not None:
             self._scale.fill_(self._init_scale)
             self._growth_tracker.fill_(self._init_growth_tracker)
+
+
+def _checked_scale(scale):
+    if not 0 < scale < float("inf"):
+        raise UsageError(f"GradScaler: the scale must be positive and finite, got {scale}")
+    return scale
 
 
 def _gradients(optimizer):

@@ -153,6 +153,7 @@ def memory_summary(device=None) -> str:
 
 
 def _pool_figure(name: str, device) -> int:
+    device = _named(device)
     if not _in_use():
         return 0
     with _gpu(device):
@@ -172,9 +173,12 @@ def _gpu(device):
 
 def _number(device) -> int:
     """The number of a GPU of this machine; raises DeviceError for anything else."""
-    if device is None or isinstance(device, int):
-        device = "cuda" if device is None else f"cuda:{device}"
-    found = Device.parse(device)
+    return Device.parse(_named(device)).index
+
+
+def _named(device) -> Device:
+    """A GPU, which need not be there; raises DeviceError for anything else."""
+    found = device if isinstance(device, Device) else Device("cuda" if device is None else device)
     if found.type != "cuda":
         raise DeviceError(f"expected a GPU, got the device {found}")
-    return found.index
+    return found

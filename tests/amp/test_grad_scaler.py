@@ -6,7 +6,7 @@ import pytest
 import minidl
 from minidl import nn, optim
 from minidl.amp import GradScaler
-from minidl.errors import CheckpointError, DtypeError, GraphError, UsageError
+from minidl.errors import CheckpointError, DeviceError, DtypeError, GraphError, UsageError
 from minidl.kernels import kernel
 from minidl.nn import functional as F
 from tests.checks import DEVICE
@@ -181,6 +181,30 @@ def test_float16_parameters_are_refused():
 def test_odd_factors(options):
     with pytest.raises(UsageError, match="factor"):
         GradScaler(DEVICE, **options)
+
+
+@pytest.mark.parametrize(("build", "error", "message"), [
+    (lambda: GradScaler(1024.0), UsageError, "first argument is a device, got 1024.0: write init_scale=1024.0"),
+    (lambda: GradScaler("gpu"), DeviceError, "unknown device 'gpu'"),
+    (lambda: GradScaler(init_scale=-1), UsageError, "scale must be positive and finite, got -1"),
+    (lambda: GradScaler(init_scale=INF), UsageError, "scale must be positive"),
+    (lambda: GradScaler(init_scale=NAN), UsageError, "scale must be positive"),
+    (lambda: GradScaler(growth_interval=0), UsageError, "interval must be a positive whole number, got 0"),
+    (lambda: GradScaler(growth_interval=2.5), UsageError, "interval must be a positive whole number, got 2.5"),
+    (lambda: GradScaler().load_state_dict({"scale": 2.0, "growth_factor": 2.0}), CheckpointError,
+     "state, of scale, growth_factor, lacks backoff_factor, growth_interval, _growth_tracker"),
+])
+def test_odd_arguments(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+def test_an_odd_scale_by_hand_changes_nothing():
+    w, optimizer, scaler = pair(init_scale=8.0)
+    scaler.scale(w.sum()).backward()
+    with pytest.raises(UsageError, match="scale must be positive"):
+        scaler.update(0.0)
+    assert scaler.get_scale() == 8.0
 
 
 def test_closures_are_refused():

@@ -1,5 +1,6 @@
 """Machines without a GPU, CuPy or driver, and how CuPy is loaded where there is one."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -60,6 +61,9 @@ def test_without_a_gpu(machine, cupy):
     assert cuda.is_available() is False and cuda.device_count() == 0
     figures = (cuda.memory_allocated, cuda.memory_reserved, cuda.max_memory_reserved, cuda.max_memory_allocated)
     assert [figure() for figure in figures] == [0] * 4
+    for figure, wrong in itertools.product(figures, ("gpu", "cpu", -1)):
+        with pytest.raises(DeviceError, match="unknown device|expected a GPU, got the device cpu"):
+            figure(wrong)
     cuda.empty_cache()
     functions = (cuda.synchronize, cuda.current_device, cuda.get_device_name, cuda.memory_summary, cuda.mem_get_info,
                  cuda.reset_peak_memory_stats, lambda: cuda.set_device(0), lambda: cuda.device(0).__enter__(),
