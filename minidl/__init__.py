@@ -61,5 +61,8 @@ long, double, half = int64, float64, float16
 
 def __getattr__(name):
     if name == "bfloat16":  # its package is loaded when it is asked for
-        return dtypes.as_dtype(name)
+        try:
+            return dtypes.as_dtype(name)
+        except errors.MissingDependencyError as error:  # hasattr must be able to say no
+            raise AttributeError(error) from None
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from minidl.errors import CheckpointError
+from minidl.kernels.half import is_half
 from minidl.tape import no_grad
 from minidl.tensor import Tensor
 
@@ -40,8 +41,8 @@ def load_into(own: Mapping[str, Tensor], state: Mapping, strict: bool, owner: st
 
 def _is_numeric(value) -> bool:
     """Whether ``value`` is a tensor or array of real numbers."""
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
-    return kind is not None and kind in "biuf"
+    dtype = getattr(value, "dtype", None)
+    return getattr(dtype, "kind", " ") in "biuf" or hasattr(dtype, "itemsize") and is_half(dtype)
 
 
 def _describe(value) -> str:

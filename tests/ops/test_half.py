@@ -178,7 +178,11 @@ def test_loaded_only_when_asked_for():
 @pytest.mark.parametrize("use", ["minidl.bfloat16", "minidl.ones(2, dtype='bfloat16')", "minidl.ones(2).bfloat16()"])
 def test_without_the_package(use):
     code = f"import sys; sys.modules['ml_dtypes'] = None; import minidl; {use}"
-    assert _run(code).splitlines()[-1].endswith('this needs the package ml_dtypes: pip install "minidl[amp]"')
+    assert 'this needs the package ml_dtypes: pip install "minidl[amp]"' in _run(code).splitlines()[-1]
+
+
+def test_without_the_package_there_is_no_such_attribute():
+    assert _run("import sys; sys.modules['ml_dtypes'] = None; import minidl; print(hasattr(minidl, 'bfloat16'))") == "False"
 
 
 def _run(code):
@@ -237,6 +241,10 @@ def test_a_module_in_bfloat16():
     y = model(minidl.randn(5, 1, 8, 6).bfloat16())
     F.cross_entropy(y, minidl.tensor([0, 1, 0, 1, 1])).backward()
     assert y.dtype == minidl.bfloat16 and all(p.grad.dtype == minidl.bfloat16 for p in model.parameters())
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with minidl.no_grad():
+        model[0].weight.zero_()
+    assert model.load_state_dict(state) == ([], []) and model[0].weight.tolist() == state["0.weight"].tolist()
 
 
 def test_anomaly_mode_finds_nan_in_bfloat16():
