@@ -1,5 +1,6 @@
 """Devices: the CPU, and GPUs when CuPy and a driver are there."""
 
+import contextlib
 import functools
 import warnings
 from typing import NamedTuple
@@ -18,8 +19,8 @@ class _Fields(NamedTuple):
 
 
 class Device(_Fields):
-    """Where an array lives: ``Device("cpu")``, ``Device("cuda:0")`` or ``Device("cuda", 0)``. Without a number it is the GPU that
-    is current when the device is used.
+    """Where an array lives: ``Device("cpu")``, ``Device("cuda:0")``, ``Device("cuda", 0)`` or ``Device(0)``. Without a number it
+    is the GPU that is current when the device is used.
 
     Raises DeviceError for another name.
 
@@ -29,10 +30,11 @@ class Device(_Fields):
 
     __slots__ = ()
 
-    def __new__(cls, type: str, index: int | None = None):
-        kind, colon, number = str(type).partition(":")
+    def __new__(cls, type: str | int, index: int | None = None):
+        named = f"cuda:{type}" if isinstance(type, (int, np.integer)) and not isinstance(type, bool) else str(type)
+        kind, colon, number = named.partition(":")
         if kind not in ("cpu", "cuda") or colon and (kind == "cpu" or not number.isdigit()):
-            raise DeviceError(f"unknown device {type!r}: expected 'cpu', 'cuda' or 'cuda:N'")
+            raise DeviceError(f"unknown device {type!r}: expected 'cpu', 'cuda', 'cuda:N' or the number N of a GPU")
         return super().__new__(cls, kind, int(number) if number else index)
 
     def __str__(self):
@@ -45,7 +47,7 @@ class Device(_Fields):
 
     @staticmethod
     def parse(device) -> "Device":
-        """From "cpu", "cuda" (the current GPU), "cuda:1" or a Device; None is the default device.
+        """From "cpu", "cuda" (the current GPU), "cuda:1", 1 or a Device; None is the default device.
 
         Raises DeviceError for an unknown name, or for "cuda" where no GPU can be used; MissingDependencyError without CuPy.
 
@@ -67,9 +69,12 @@ class Device(_Fields):
         """The array that this function of NumPy's, such as "zeros", makes, in memory of this device."""
         if self.type == "cpu":
             return getattr(np, function)(*args, **kwargs)
-        cupy = _cupy()
-        with cupy.cuda.Device(self.index):
-            return getattr(cupy, function)(*args, **kwargs)
+        with self.as_current():
+            return getattr(_cupy(), function)(*args, **kwargs)
+
+    def as_current(self):
+        """A context in which this is the current GPU; the CPU needs none."""
+        return contextlib.nullcontext() if self.type == "cpu" else _cupy().cuda.Device(self.index)
 
     def array(self, data, dtype=None):
         """A copy of ``data`` on this device."""

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from minidl import anomaly
-from minidl.device import check_same_device
+from minidl.device import Device, check_same_device
 from minidl.errors import GraphError
 from minidl.kernels import kernel, namespace
 from minidl.kernels.half import REAL
@@ -50,6 +50,7 @@ class Op:
     birth = 0
     hooks: dict | None = None
     trace: str | None = None  # anomaly mode: the user's line
+    constants: Sequence = ()  # arrays that forward reads besides its inputs, to be named where they are on another device
     _saved: tuple | None = ()
 
     @property
@@ -122,7 +123,7 @@ class Op:
     def _forward(self, inputs):
         """Forward on the inputs' arrays; calls with one and two arguments are spelled out, since `*` costs 0.3 us.
 
-        Devices are looked at only where forward failed: array libraries refuse arrays of another device.
+        Devices are looked at only where forward failed: array libraries refuse arrays of another device, of inputs and constants.
         """
         try:
             if len(inputs) == 2:
@@ -132,7 +133,7 @@ class Op:
                 return self.forward(inputs[0].array)
             return self.forward(*map(_array, inputs))
         except Exception:
-            check_same_device(self.name, *inputs)
+            check_same_device(self.name, *inputs, *map(wrap, self.constants))
             raise
 
     def _pack(self, inputs, outs) -> list:
@@ -300,10 +301,11 @@ class Expand(Op):
 
 
 class Clone(Op):
-    """y = x in memory of its own."""
+    """y = x in memory of its own, on the same device."""
 
     def forward(self, x):
-        return kernel("copy", x)(x) if x.dtype.kind in REAL else x.copy()
+        with Device.of(x).as_current():
+            return kernel("copy", x)(x) if x.dtype.kind in REAL else x.copy()
 
     def backward(self, gy):
         return gy

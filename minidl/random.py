@@ -29,6 +29,16 @@ _LIMIT = 2**64
 _LOW = 2**32 - 1
 
 
+def _on_device(draw):
+    """The method of a generator, called where the device of its numbers is the current one."""
+    @functools.wraps(draw)
+    def drawn(self, *args, device: Device = CPU, **options):
+        with device.as_current():
+            return draw(self, *args, device=device, **options)
+
+    return drawn
+
+
 class Generator:
     """A stream of random numbers from Philox4x32-10 (Salmon et al. 2011), as arrays; ``minidl.rand`` and others make tensors.
 
@@ -92,6 +102,7 @@ class Generator:
             where = recording.live(place, np.uint32, 6)
         return kernel(name, where)(where[:2], where[2:], *args)
 
+    @_on_device
     def uniform(self, low=0.0, high=1.0, size=None, *, dtype=np.float64, device: Device = CPU):
         """Numbers uniform on [low, high): multiples of 2^-53 (float64), 2^-24 (float32), 2^-11 (float16) or 2^-8
         (bfloat16), scaled.
@@ -101,6 +112,7 @@ class Generator:
         n, dtype = _count(size), np.dtype(dtype)
         return _scaled(self.draw("philox_uniform", n * _words_each(dtype), n, dtype, device=device), high - low, low, size)
 
+    @_on_device
     def normal(self, loc=0.0, scale=1.0, size=None, *, dtype=np.float64, device: Device = CPU):
         """Numbers from the normal distribution of mean ``loc`` and standard deviation ``scale`` (Box and Muller 1958)."""
         if scale < 0:
@@ -109,6 +121,7 @@ class Generator:
         pairs = -(-n // 2)
         return _scaled(self.draw("philox_normal", 2 * pairs * _words_each(dtype), n, dtype, device=device), scale, loc, size)
 
+    @_on_device
     def integers(self, low, high=None, size=None, *, dtype=np.int64, device: Device = CPU):
         """Integers from ``low`` up to, but not including, ``high``; from 0 up to ``low`` if that is all.
 
@@ -127,6 +140,7 @@ class Generator:
         found = long.astype(dtype)
         return found[0] if size is None else found.reshape(size)
 
+    @_on_device
     def permutation(self, n, *, device: Device = CPU):
         """The integers below ``n`` in random order; for an array its elements along the first axis in random order."""
         if isinstance(n, (int, np.integer)):

@@ -117,6 +117,11 @@ MIXED = {
     "conv2d": lambda x, y: minidl.conv2d(x.reshape(1, 1, 2, 3), y.reshape(1, 1, 2, 3)),
     "cross_entropy": lambda x, y: minidl.ops.cross_entropy(x, y[:, 0].long()),
     "layer_norm": lambda x, y: minidl.layer_norm(x, (3,), y[0]),
+    "condition of where": lambda x, y: minidl.where(y > 0, x, x), "masked_fill": lambda x, y: x.masked_fill(y > 0, 2.0),
+    "gather": lambda x, y: x.gather(1, y.long()), "scatter": lambda x, y: x.scatter(1, y.long(), x),
+    "source of scatter": lambda x, y: x.scatter(1, x.long(), y), "scatter_add": lambda x, y: x.scatter_add(1, x.long(), y),
+    "embedding": lambda x, y: minidl.embedding(x[0].long(), y),
+    "max_unpool2d": lambda x, y: minidl.max_unpool2d(x[None], y[None].long(), 1),
 }
 
 
@@ -129,10 +134,10 @@ def test_mixing_devices_names_both(cupy, name, first):
         MIXED[name](x, y)
 
 
-@pytest.mark.parametrize("name", ["add", "matmul", "less", "cat", "linear"])
+@pytest.mark.parametrize("name", ["add", "matmul", "less", "cat", "linear", "source of scatter", "embedding"])
 def test_mixing_gpus_names_both(cupy, name):
     x, y = minidl.ones(2, 3, device="cuda:0"), minidl.ones(2, 3, device="cuda:1")
-    with pytest.raises(DeviceError, match="on cuda:0 and .*on cuda:1"):
+    with pytest.raises(DeviceError, match="on cuda:[01] and .*on cuda:[01]"):
         MIXED[name](x, y)
 
 
@@ -142,6 +147,51 @@ def test_a_gpu_that_is_not_current(cupy):
         x + x
     with cupy.cuda.Device(1):
         assert (x + x).device == Device("cuda", 1)
+
+
+def test_masks_and_indices_of_another_gpu_are_named(cupy):
+    x = minidl.ones(2, 3, device="cuda:0")
+    mask = minidl.tensor([True, False, True], device="cuda:1")
+    for call in (lambda: minidl.where(mask, x, x), lambda: x.masked_fill(mask, 0)):
+        with pytest.raises(DeviceError, match=r"float32 .* on cuda:0 and bool \(3,\) on cuda:1"):
+            call()
+    with pytest.raises(DeviceError, match=r"gather: .* float32 \(2, 3\) on cuda:0 and int64 \(2, 3\) on cuda:1"):
+        x.gather(1, minidl.zeros(2, 3, dtype=int, device="cuda:1"))
+
+
+def test_values_go_from_gpu_to_gpu(cupy):
+    for target, source in (("cuda:0", "cuda:1"), ("cuda:1", "cuda:0"), ("cuda:1", "cpu"), ("cpu", "cuda:1")):
+        x = minidl.zeros(2, device=target)
+        assert x.copy_(minidl.ones(2, device=source)).tolist() == [1, 1] and str(x.device) == target
+    layer, other = nn.Linear(2, 3).to(1), nn.Linear(2, 3).to(0)
+    layer.load_state_dict(other.state_dict())
+    assert layer.weight.tolist() == other.weight.tolist() and str(layer.weight.device) == "cuda:1"
+
+
+def test_copies_stay_on_their_gpu(cupy):
+    x = minidl.tensor([1.0, 2.0], device="cuda:1")
+    assert x.clone().device == Device(1) and x.clone().tolist() == [1, 2] and x.clone().array is not x.array
+
+
+def test_random_numbers_on_a_gpu_that_is_not_current(cupy):
+    for draw in (lambda device: minidl.rand(3, device=device), lambda device: minidl.randn(2, 3, device=device),
+                 lambda device: minidl.randint(2, 7, (5,), device=device), lambda device: minidl.randperm(5, device=device)):
+        drawn = []
+        for device in ("cuda:1", "cuda:0"):
+            minidl.manual_seed(0)
+            drawn.append(draw(device))
+            assert str(drawn[-1].device) == device
+        assert drawn[0].tolist() == drawn[1].tolist()
+
+
+def test_numbers_are_gpus(cupy):
+    assert Device(1) == Device("cuda", 1) == Device.parse(np.int64(1)) and str(minidl.zeros(1, device=0).device) == "cuda:0"
+    x = minidl.ones(2)
+    assert x.to(1).device == Device(1) == x.cuda(1).device and x.to(True) is x  # True is non_blocking, as in PyTorch
+    assert nn.Linear(2, 3).to(1).weight.device == nn.Linear(2, 3).cuda(1).weight.device == Device(1)
+    for wrong in (True, -1, 1.0):
+        with pytest.raises(DeviceError, match="unknown device"):
+            Device(wrong)
 
 
 @pytest.mark.parametrize("number", [minidl.tensor(2.0), np.float32(2), 2.0])

@@ -301,7 +301,7 @@ class Module:
 
     def cuda(self, device="cuda") -> "Module":
         """All parameters and buffers on a GPU, given by its number or name; on the current one unless told otherwise."""
-        return self.to(f"cuda:{device}" if isinstance(device, int) else device)
+        return self.to(device=device)
 
     # Hooks
 

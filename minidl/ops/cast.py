@@ -60,7 +60,7 @@ def cast(x: Tensor, dtype: np.dtype) -> Tensor:
 
 @method()
 def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False) -> Tensor:
-    """The tensor in another dtype or on another device: ``x.to("cuda")``, ``x.to(minidl.float64)``, ``x.to(other)``.
+    """The tensor in another dtype or on another device: ``x.to("cuda")``, ``x.to(1)``, ``x.to(minidl.float64)``, ``x.to(other)``.
 
     Returns the tensor itself if nothing changes, unless ``copy``. With ``non_blocking``, a copy from pinned memory to a GPU may
     happen after this returns: do not write to the tensor before ``minidl.cuda.synchronize()``.
@@ -72,10 +72,10 @@ def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False) -> 
     for arg in args:
         if isinstance(arg, Tensor):
             dtype, device = arg.dtype, arg.device
-        elif isinstance(arg, Device) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
-            device = arg
         elif isinstance(arg, bool):
             non_blocking = arg
+        elif isinstance(arg, (Device, int)) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
+            device = arg
         else:
             dtype = arg
     y = self if dtype is None else cast(self, as_dtype(dtype))
@@ -96,7 +96,7 @@ def cuda(self, device="cuda") -> Tensor:
 
     Raises DeviceError, or MissingDependencyError without CuPy.
     """
-    return to(self, Device.parse(f"cuda:{device}" if isinstance(device, int) else device))
+    return to(self, Device.parse(device))
 
 
 @method()

@@ -100,7 +100,7 @@ class Where(Op):
     broadcasts = True
 
     def __init__(self, condition):
-        self.condition = condition
+        self.condition, self.constants = condition, (condition,)
 
     def forward(self, x, z):
         self.save(self.condition)  # saved as well, so that a mask changed in place before backward is noticed

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minidl.device import check_same_device
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import namespace
 from minidl.ops.cast import cast
@@ -20,6 +21,7 @@ def _places(x: Tensor, dim: int, index: Tensor, what: str) -> list[np.ndarray]:
     if array.ndim != x.ndim or any(n > m for d, (n, m) in enumerate(zip(array.shape, x.shape, strict=True)) if d != axis):
         raise ShapeError(f"{what}: the index, shape {array.shape}, must have as many axes as the tensor, shape {x.shape}, and "
                          f"be no larger on any but dim {dim}")
+    check_same_device(what, x, index)
     array = check_indices(array, x.shape[axis], f"{what}, dim {dim} of shape {x.shape}")
     grids = [namespace(array).arange(n).reshape(-1, *[1] * (x.ndim - d - 1)) for d, n in enumerate(array.shape)]
     return [array if d == axis else grid for d, grid in enumerate(grids)]
@@ -109,7 +111,7 @@ def index_select(input, dim, index) -> Tensor:
     if index.ndim > 1:
         raise ShapeError(f"index_select needs a vector of indices, got shape {index.shape}")
     array = check_indices(index.array, (x.shape or (1,))[axis], f"index_select, dim {dim} of shape {x.shape}")
-    return getitem(x, (slice(None),) * axis + (array.reshape(-1),)) if x.ndim else x.clone()
+    return getitem(x, (slice(None),) * axis + (wrap(array.reshape(-1)),)) if x.ndim else x.clone()
 
 
 @method()
@@ -236,11 +238,12 @@ def embedding(input, weight, padding_idx=None) -> Tensor:
     tensor([[[0., 1.],
              [1., 0.]]])
     """
-    weight = astensor(weight)
+    input, weight = astensor(input), astensor(weight)
     if weight.ndim != 2:
         raise ShapeError(f"embedding needs a weight (V, D), got shape {weight.shape}")
+    check_same_device("embedding", input, weight)
     rows = weight.shape[0]
-    index = check_indices(astensor(input).array, rows, f"embedding, weight of shape {weight.shape}")
+    index = check_indices(input.array, rows, f"embedding, weight of shape {weight.shape}")
     if padding_idx is None:
         return Take(index)(weight)
     if not -rows <= padding_idx < rows:

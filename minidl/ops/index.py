@@ -71,7 +71,7 @@ class Take(Op):
     """y[b, r] = x[i(b), j(b), ..., r]: index arrays for the first axes, which broadcast to the shape of b."""
 
     def __init__(self, *indices):
-        self.indices = indices
+        self.indices = self.constants = indices
 
     def forward(self, x):
         self.shape = x.shape
@@ -91,7 +91,7 @@ class Put(Op):
     """Zeros of ``shape`` with y[i(b), j(b), ..., r] += x[b, r]: the adjoint of Take. Places may repeat."""
 
     def __init__(self, shape, *indices):
-        self.shape, self.indices = shape, indices
+        self.shape, self.indices, self.constants = shape, indices, indices
 
     def forward(self, x):
         self.save(*self.indices)

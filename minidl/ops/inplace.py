@@ -2,6 +2,8 @@
 
 from numbers import Number
 
+import numpy as np
+
 from minidl.dtypes import is_floating
 from minidl.errors import DtypeError, GraphError, ShapeError
 from minidl.kernels import namespace
@@ -28,7 +30,8 @@ def _repeats(array) -> bool:
 def written_value(value, x: Tensor):
     """What is to be written into ``x``, as an array of its device or a number."""
     if isinstance(value, Tensor):
-        return value.array if type(value.array) is type(x.array) else x.device.array(value.array)
+        on_cpu = type(value.array) is np.ndarray and type(x.array) is np.ndarray
+        return value.array if on_cpu or value.device == x.device else x.device.array(value.array)
     return value if isinstance(value, Number) else namespace(x.array).asarray(value)
 
 
@@ -85,7 +88,8 @@ def copy_(self, source) -> Tensor:
     if mode.recording and source.tracked:
         raise GraphError("copy_ would lose the gradient of its source: detach() it, or do it under minidl.no_grad()")
     try:
-        self.array[...] = written_value(source, self)
+        with self.device.as_current():
+            self.array[...] = written_value(source, self)
     except ValueError:
         raise ShapeError(f"copy_: values of shape {source.shape} do not fit into a tensor of shape {self.shape}") from None
     written(self.array)

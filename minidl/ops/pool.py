@@ -6,6 +6,7 @@ element that won. Average pooling is linear itself.
 
 import numpy as np
 
+from minidl.device import check_same_device
 from minidl.errors import ShapeError
 from minidl.kernels import kernel
 from minidl.kernels.shapes import adaptive_windows, pair, pool_divisors, pool_output, pool_windows
@@ -136,6 +137,7 @@ def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_siz
     size = default if output_size is None else tuple(output_size)[-2:]
     if indices.shape != astensor(input).shape:
         raise ShapeError(f"max_unpool2d needs an index for each value: values {astensor(input).shape}, indices {indices.shape}")
+    check_same_device("max_unpool2d", x, indices)
     at = indices.array.reshape(x.shape)
     check_indices(at, size[0] * size[1], "max_unpool2d")
     y = TakeWinners(x.shape, (*x.shape[:2], *size), at, transposed=True)(x)

@@ -52,10 +52,11 @@ def randint(low, high=None, size=None, *, generator: Generator | None = None, dt
         low, high = 0, low
     if size is None:
         raise TypeError("randint needs a size: randint(high, size) or randint(low, high, size)")
-    dtype = as_dtype(dtype)
+    dtype, device = as_dtype(dtype), Device.parse(device)
     whole = dtype if dtype.kind in "iu" else int64
-    found = _source(generator).integers(low, high, sizes_of((size,)), dtype=whole, device=Device.parse(device))
-    return wrap(found.astype(dtype, copy=False))
+    with device.as_current():
+        found = _source(generator).integers(low, high, sizes_of((size,)), dtype=whole, device=device)
+        return wrap(found.astype(dtype, copy=False))
 
 
 def randperm(n, *, generator: Generator | None = None, dtype=int64, device=None) -> Tensor:
@@ -64,7 +65,9 @@ def randperm(n, *, generator: Generator | None = None, dtype=int64, device=None)
     >>> sorted(randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    return wrap(_source(generator).permutation(n, device=Device.parse(device)).astype(as_dtype(dtype), copy=False))
+    device = Device.parse(device)
+    with device.as_current():
+        return wrap(_source(generator).permutation(n, device=device).astype(as_dtype(dtype), copy=False))
 
 
 def rand_like(input, *, generator: Generator | None = None, dtype=None, requires_grad=False) -> Tensor:

@@ -103,7 +103,8 @@ class ndarray:
             refuse_copy("D2H")  # how many are chosen
         index = tuple(_integers(_unwrap(parts, from_numpy=True)))
         index += () if any(part is Ellipsis for part in index) else (...,)  # a view, where NumPy gives a number
-        return _wrapped(compute("getitem", lambda: self._host[index], _arrays([self, *parts])), [self])
+        host = _host(self) if _picks(key) or _arrays(parts) else self._host
+        return _wrapped(compute("getitem", lambda: host[index], _arrays([self, *parts])), [self])
 
     def __setitem__(self, key, value):
         arrays = _arrays([self, *_parts(key), value])

@@ -200,6 +200,9 @@ def set_pinned_memory_allocator(found):
     pinned_allocator[0] = found
 
 
+set_pinned_memory_allocator(PinnedMemoryPointer)
+
+
 def alloc_pinned_memory(size):
     return pinned_allocator[0](size)
 
