@@ -6,6 +6,7 @@ BIN = $(VENV)/bin
 PARITY = .venv-parity
 PIP = pip --disable-pip-version-check install --quiet
 ON_DEVICE = tests/ops tests/nn tests/optim tests/amp tests/cuda tests/test_engine.py \
+	tests/kernels/test_on_device.py tests/kernels/test_optim.py tests/kernels/test_pool.py \
 	--ignore tests/ops/test_cross_entropy.py --ignore tests/ops/test_norm.py --ignore tests/amp/test_training.py  # minutes each: left to test-gpu
 
 .PHONY: help train test test-gpu test-slow parity bars bench bench-gpu docs clean

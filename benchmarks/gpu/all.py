@@ -20,7 +20,7 @@ from typing import NamedTuple
 from benchmarks.gpu.checks import missing
 from benchmarks.harness import ROOT, show
 
-TESTS = ["tests/cuda", "tests/ops", "tests/optim", "tests/amp", "tests/nn", "tests/test_engine.py"]
+TESTS = ["tests/cuda", "tests/kernels", "tests/ops", "tests/optim", "tests/amp", "tests/nn", "tests/test_engine.py"]
 
 
 class Stage(NamedTuple):
@@ -38,7 +38,7 @@ def stages(out: Path, lacking) -> dict[str, Stage]:
     once = ["--rounds", "1", "--out", str(out)]
     return {
         "checks": Stage(120, ["benchmarks.gpu.checks"]),
-        "tests": Stage(150, pytest, ("gpu", "pytest")),
+        "tests": Stage(200, pytest, ("gpu", "pytest")),
         "steps": Stage(240, ["benchmarks.gpu.steps", *once]),
         "bandwidth": Stage(60, ["benchmarks.gpu.bandwidth", *once]),
         "mnist": Stage(40, ["benchmarks.gpu.mnist", *once], ("gpu", "mnist")),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import activation as cpu
-from minidl.kernels.cuda import activation as cuda
+from minidl.kernels.cuda import activation
 from minidl.kernels.portable import activation as portable
-from tests.kernels.cuda import with_cuda
+from tests.kernels.cuda import on_device, with_cuda
 
+cuda = on_device(activation)
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 NAN, INF = math.nan, math.inf
 

@@ -12,13 +12,13 @@ from minidl.kernels import explain, kernel, use_algorithm, use_backend
 from minidl.kernels.cpu import conv as cpu
 from minidl.kernels.cpu import conv_direct, conv_pointwise, threads, winograd, winograd_tiles
 from minidl.kernels.cpu import im2col as cpu_im2col
-from minidl.kernels.cuda import conv as cuda
-from minidl.kernels.cuda import im2col as cuda_im2col
+from minidl.kernels.cuda import conv, im2col
 from minidl.kernels.portable import conv as portable
 from minidl.kernels.portable import im2col as portable_im2col
 from minidl.kernels.shapes import ConvGeometry, windows
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import cuda_runs, on_device
 
+cuda, cuda_im2col = on_device(conv), on_device(im2col)
 EPS = {np.float16: 1e-3, np.float32: 1e-6, np.float64: 1e-14}
 
 
@@ -79,7 +79,7 @@ GEOMETRIES = [ConvGeometry(*zip(along, across, strict=True), groups)
 
 
 MODULES = [portable, cpu, conv_direct]
-ROOMS = [*MODULES, pytest.param(cuda, marks=on_host)]
+ROOMS = [*MODULES, pytest.param(cuda, marks=cuda_runs)]
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -298,7 +298,7 @@ def test_no_bias(module):
     np.testing.assert_allclose(y, case.expected()[0] - case.b[:, None, None], atol=1e-13)
 
 
-@pytest.mark.parametrize("module", [portable, cpu, pytest.param(cuda, marks=on_host)], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [portable, cpu, pytest.param(cuda, marks=cuda_runs)], ids=lambda module: module.__name__)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_any_memory_layout(stride, module):
     """Transposed, reversed, read-only, misaligned and broadcast arrays give what their contiguous copies give."""
@@ -425,7 +425,7 @@ def test_explain_tells_the_algorithm():
 
 # im2col and its adjoint
 
-by_room = pytest.mark.parametrize("module", [portable_im2col, cpu_im2col, pytest.param(cuda_im2col, marks=on_host)],
+by_room = pytest.mark.parametrize("module", [portable_im2col, cpu_im2col, pytest.param(cuda_im2col, marks=cuda_runs)],
                                   ids=lambda module: module.__name__)
 
 

@@ -1,16 +1,17 @@
-"""CUDA's convolutions on the CPU, against the same loops as the other rooms'."""
+"""CUDA's convolutions, against the same loops as the other rooms'."""
 
 import numpy as np
 import pytest
 
-from minidl.kernels import explain, kernel, use_backend
+from minidl.kernels import explain, use_backend
 from minidl.kernels.cuda import conv, conv_depthwise, conv_gemm, gemm
 from minidl.kernels.cuda.geometry import geometry_of
 from minidl.kernels.shapes import ConvGeometry
-from tests.kernels.cuda import bfloat16, on_host, with_bfloat16
+from tests.kernels.cuda import bfloat16, cuda_runs, kernel, on_device, with_bfloat16
 from tests.kernels.test_conv import EPS, GEOMETRIES, Case
 
-pytestmark = on_host
+pytestmark = cuda_runs
+conv, conv_depthwise, conv_gemm = map(on_device, (conv, conv_depthwise, conv_gemm))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -113,5 +114,5 @@ def test_the_algorithm_that_suits(monkeypatch):
             return explain(lambda: kernel("conv2d", case.x)(case.x, case.w, case.b, case.geometry))[-1]
 
     assert "gemm" in chosen(1).reason and "depthwise" in chosen(3).reason
-    monkeypatch.setattr(conv, "LARGEST", 100)
+    monkeypatch.setattr("minidl.kernels.cuda.conv.LARGEST", 100)
     assert chosen(1).kernel == "im2col"

@@ -1,5 +1,5 @@
-"""Convolution on tensor cores, played by the host, against loops. What is multiplied is rounded first, so that the rest is held
-to the accuracy of float32 sums.
+"""Convolution on tensor cores, which the host plays where there is no GPU, against loops. What is multiplied is rounded first, so
+that the rest is held to the accuracy of float32 sums.
 """
 
 import itertools
@@ -11,9 +11,10 @@ import pytest
 from minidl import kernels
 from minidl.kernels.cuda import channels_last, conv, conv_tensor, matmul
 from minidl.kernels.shapes import ConvGeometry, windows
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import cuda_runs, on_device, on_host
 
-pytestmark = on_host
+pytestmark = cuda_runs
+cuda, tensor, last = on_device(conv), on_device(conv_tensor), on_device(channels_last)
 
 UNIT = {"float32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # roundoff of an operand
 RESULT = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # of a result
@@ -70,10 +71,10 @@ class Case:
 
     def computed(self, name):
         if name == "y":
-            return conv_tensor.conv2d(self.x, self.w, self.b, self.geometry)
+            return tensor.conv2d(self.x, self.w, self.b, self.geometry)
         if name == "gx":
-            return conv_tensor.conv2d_input_grad(self.gy, self.w, self.x.shape, self.geometry)
-        return conv_tensor.conv2d_weight_grad(self.gy, self.x, self.w.shape, self.geometry)
+            return tensor.conv2d_input_grad(self.gy, self.w, self.x.shape, self.geometry)
+        return tensor.conv2d_weight_grad(self.gy, self.x, self.w.shape, self.geometry)
 
 
 # All strides and dilations from 1 to 3 and paddings from 0 to 3, along the height; another triple along the width.
@@ -152,20 +153,20 @@ def test_rounded_operands_are_the_error(dtype):
     case = Case(ConvGeometry(padding=(1, 1)), dtype)
     x, w, gy = (array.astype(np.float64) for array in (case.x, case.w, case.gy))
     want, size = naive(x, w, gy, case.geometry)[0], naive(abs(x), abs(w), gy, case.geometry)[0]
-    got = conv_tensor.conv2d(case.x, case.w, None, case.geometry)
+    got = tensor.conv2d(case.x, case.w, None, case.geometry)
     assert np.all(abs(got.astype(np.float64) - want) <= 2.1 * UNIT[dtype] * size + RESULT[dtype] * abs(want))
 
 
 def test_relu_keeps_nan_and_only_its_windows_see_it():
     case = Case(ConvGeometry(padding=(1, 1)))
     case.x[1, 2, 4, 3] = np.nan
-    plain, y = (conv_tensor.conv2d(case.x, case.w, case.b, case.geometry, relu=relu) for relu in (False, True))
+    plain, y = (tensor.conv2d(case.x, case.w, case.b, case.geometry, relu=relu) for relu in (False, True))
     seen = np.isnan(plain)
     assert seen.any(axis=(2, 3)).tolist() == [[False] * 5, [True] * 5]
     assert seen[1, 0].sum() == case.w[0, 0].size
     assert (plain < 0).any()
     assert np.array_equal(y, np.where(plain < 0, 0, plain), equal_nan=True)
-    gx = conv_tensor.conv2d_input_grad(plain, case.w, case.x.shape, case.geometry)
+    gx = tensor.conv2d_input_grad(plain, case.w, case.x.shape, case.geometry)
     assert np.isnan(gx[1]).any() and not np.isnan(gx[0]).any() and not np.isnan(gx[1, :, 0]).any()
 
 
@@ -175,9 +176,9 @@ def test_chosen_for_half_precision_and_strided_arrays():
     want = [case.computed(name) for name in ("y", "gx", "gw")]
     x, w, gy = (np.stack([array, array], axis=-1)[..., 0] for array in (case.x, case.w, case.gy))
     got = []
-    choices = kernels.explain(lambda: got.extend((conv.conv2d(x, w, case.b, case.geometry),
-                                                  conv.conv2d_input_grad(gy, w, x.shape, case.geometry),
-                                                  conv.conv2d_weight_grad(gy, x, w.shape, case.geometry))))
+    choices = kernels.explain(lambda: got.extend((cuda.conv2d(x, w, case.b, case.geometry),
+                                                  cuda.conv2d_input_grad(gy, w, x.shape, case.geometry),
+                                                  cuda.conv2d_weight_grad(gy, x, w.shape, case.geometry))))
     assert [choice.reason for choice in choices] == ["tensor cores, float16"] * 3
     assert all(map(np.array_equal, got, want))
     assert all(map(np.array_equal, (x, w, gy), (case.x, case.w, case.gy)))
@@ -197,15 +198,15 @@ def test_weights_at_an_odd_address():
 def test_matmul(batch):
     random = np.random.default_rng(0)
     a, b = (random.standard_normal((*batch, *shape)).astype(np.float16) for shape in ((5, 37), (37, 66)))
-    got, want = conv_tensor.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64)
+    got, want = tensor.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64)
     size = abs(a.astype(np.float64)) @ abs(b.astype(np.float64))
     assert got.dtype == np.float16 and got.shape == want.shape
     assert np.all(abs(got - want) <= 37 * 2.0**-24 * size + 1.01 * 2.0**-11 * abs(want))
-    assert conv_tensor.matmul(a, b[..., :0]).shape == (*batch, 5, 0)
-    assert np.all(conv_tensor.matmul(a[..., :0], b[..., :0, :]) == 0)
-    assert np.array_equal(conv_tensor.matmul(turned(a), b), got)
+    assert tensor.matmul(a, b[..., :0]).shape == (*batch, 5, 0)
+    assert np.all(tensor.matmul(a[..., :0], b[..., :0, :]) == 0)
+    assert np.array_equal(tensor.matmul(turned(a), b), got)
     for left in (a, turned(a)):  # the sums are then in another order
-        other = conv_tensor.matmul(left, turned(b))
+        other = tensor.matmul(left, turned(b))
         assert np.all(abs(other - want) <= 37 * 2.0**-24 * size + 1.01 * 2.0**-11 * abs(want))
 
 
@@ -220,21 +221,22 @@ def test_long_sums_of_few_tiles_in_parts(monkeypatch, turn, dtype):
     monkeypatch.setattr(conv_tensor, "LONG", 1)
     random = np.random.default_rng(0)
     a, b = (random.integers(-9, 9, shape).astype(dtype) for shape in ((5, 131), (131, 70)))
-    assert np.array_equal(conv_tensor.matmul(a, turn(b)), a.astype(float) @ b.astype(float))  # whole numbers: sums are exact
+    assert np.array_equal(tensor.matmul(a, turn(b)), a.astype(float) @ b.astype(float))  # whole numbers: sums are exact
     Case(ConvGeometry((1, 2), (1, 1)), dtype, c=36).check()
 
 
 def test_channels_come_last_in_whole_chunks():
     x = np.random.default_rng(0).standard_normal((2, 15, 7, 11)).astype(np.float16)
-    y = channels_last.images_last(x, 3)
+    y = last.images_last(x, 3)
     assert y.shape == (3, 2, 77, 8) and not y[..., 5:].any()
     assert np.array_equal(y[..., :5], x.reshape(2, 3, 5, 77).transpose(1, 0, 3, 2))
     w = np.random.default_rng(0).standard_normal((3, 4, 9, 2, 5)).astype(np.float32)
-    packed = channels_last.weights_last(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2])
+    packed = last.weights_last(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2])
     assert packed.shape == (3, 4, 2, 3, 12) and not packed[..., 9:].any()
     assert np.array_equal(packed[..., :9], rounded(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2]))
 
 
+@on_host
 def test_what_lies_as_it_should_is_not_copied():
     w = np.zeros((1, 4, 1, 1, 16), np.float16)
     assert channels_last.weights_last(w) is w
@@ -245,7 +247,7 @@ def test_matmul_broadcasts_batches():
     random = np.random.default_rng(0)
     a, b = random.integers(-9, 9, (3, 1, 5, 4)).astype(np.float16), random.integers(-9, 9, (2, 4, 7)).astype(np.float16)
     got = []
-    choices = kernels.explain(lambda: got.append(matmul.matmul(a, b)))
+    choices = kernels.explain(lambda: got.append(on_device(matmul.matmul)(a, b)))
     assert np.array_equal(got[0], a.astype(float) @ b.astype(float))  # whole numbers: sums are exact
     assert choices[0].reason == "tensor cores, float16"
 

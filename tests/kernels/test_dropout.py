@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import dropout as cpu
-from minidl.kernels.cuda import dropout as cuda
+from minidl.kernels.cuda import dropout
 from minidl.kernels.portable import dropout as portable
 from minidl.kernels.portable.philox import philox
-from tests.kernels.cuda import bfloat16, on_host, with_cuda
+from tests.kernels.cuda import bfloat16, cuda_runs, on_device, with_cuda
 
+cuda = on_device(dropout)
 KEY = np.array([1, 2], np.uint32)
 COUNTER = np.array([0xFFFFFFFF, 0, 3, 4], np.uint32)
 
 
-@pytest.fixture(params=[cpu, portable, pytest.param(cuda, marks=on_host)], ids=["cpu", "portable", "cuda"])
+@pytest.fixture(params=[cpu, portable, pytest.param(cuda, marks=cuda_runs)], ids=["cpu", "portable", "cuda"])
 def room(request):
     return request.param
 

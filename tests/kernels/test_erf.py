@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import erf as cpu
-from minidl.kernels.cuda import erf as cuda
+from minidl.kernels.cuda import erf
 from minidl.kernels.portable import erf as portable
-from tests.kernels.cuda import bfloat16, with_cuda
+from tests.kernels.cuda import bfloat16, on_device, with_cuda
 
+cuda = on_device(erf)
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 TOLERANCE = {np.float16: 1e-3, bfloat16: 8e-3, np.float32: 3e-7, np.float64: 2e-15}  # up to 2 units in the last place
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import lrn as cpu
-from minidl.kernels.cuda import lrn as cuda
+from minidl.kernels.cuda import lrn
 from minidl.kernels.portable import lrn as portable
-from tests.kernels.cuda import bfloat16, with_cuda
+from tests.kernels.cuda import bfloat16, on_device, with_cuda
 
+cuda = on_device(lrn)
 TOLERANCE = {np.float16: 2e-3, bfloat16: 1.6e-2, np.float32: 2e-6, np.float64: 1e-14}
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 

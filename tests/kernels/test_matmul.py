@@ -7,19 +7,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minidl.kernels import explain, kernel, use_backend
+from minidl.kernels import explain, use_backend
 from minidl.kernels.cpu import matmul as cpu
-from minidl.kernels.cuda import conv_tensor, gemm
-from minidl.kernels.cuda import matmul as cuda
+from minidl.kernels.cuda import conv_tensor, gemm, matmul
 from minidl.kernels.precision import float32_matmul_precision, set_float32_matmul_precision
 from minidl.kernels.recording import recordable
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import cuda_runs, kernel, on_device
 
+cuda, without_cublas = on_device(matmul), recordable()
 SHAPES = [((2, 3), (3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((1, 1), (1, 1))]
 
 
-@pytest.mark.parametrize("backend", ["portable", None, pytest.param("cuda", marks=on_host)])
+@pytest.mark.parametrize("backend", ["portable", None, pytest.param("cuda", marks=cuda_runs)])
 @pytest.mark.parametrize("left, right", SHAPES)
+@without_cublas
 def test_products(left, right, backend):
     random = np.random.default_rng(0)
     x, y = random.standard_normal(left), random.standard_normal(right)
@@ -40,9 +41,10 @@ def test_half_precision_is_summed_in_float32():
     assert kernel("matmul", x)(x, np.full((4096, 1), 1.0, np.float16)).item() == 4096
 
 
-@on_host
+@cuda_runs
 @pytest.mark.parametrize("busy", [0, 132], ids=["whole sums", "sums in parts"])
 @pytest.mark.parametrize("rows", gemm.ROWS)
+@without_cublas
 def test_tiles_of_cuda_read_matrices_where_they_lie(rows, busy, monkeypatch):
     """Several tiles and a part of one along each axis; transposed, reversed, every other row, a slice, one batch for all."""
     monkeypatch.setattr(gemm, "ROWS", (rows,))
@@ -67,12 +69,13 @@ def test_tiles_of_cuda_read_matrices_where_they_lie(rows, busy, monkeypatch):
     np.testing.assert_array_equal(y, before[1])
 
 
-@on_host
+@cuda_runs
+@pytest.mark.numpy
 def test_what_cuda_leaves_to_the_portable_kernel(monkeypatch):
     counted = np.arange(6).reshape(2, 3)
-    assert np.array_equal(cuda.matmul(counted, counted.T), counted @ counted.T)
-    monkeypatch.setattr(cuda, "LARGEST", 5)
-    assert "portable" in str(explain(cuda.matmul, np.ones((2, 4)), np.ones((4, 1)))[0])
+    assert np.array_equal(matmul.matmul(counted, counted.T), counted @ counted.T)
+    monkeypatch.setattr(matmul, "LARGEST", 5)
+    assert "portable" in str(explain(matmul.matmul, np.ones((2, 4)), np.ones((4, 1)))[0])
 
 
 class OnGpu:
@@ -94,7 +97,7 @@ class OnGpu:
     (False, OnGpu("f2", 5, 2, 3), "tensor cores"), (True, OnGpu("f2", 2, 3), "tensor cores"),
     (False, OnGpu("f4", 5, 2, 3), "cuBLAS"), (True, OnGpu("i4", 2, 3), "cuBLAS")])
 def test_who_multiplies_on_a_gpu(captured, x, expected, monkeypatch):
-    monkeypatch.setattr(cuda, "product", lambda x, y: "ours")
+    monkeypatch.setattr(matmul, "product", lambda x, y: "ours")
     monkeypatch.setattr(conv_tensor, "matmul", lambda x, y: "tensor cores")
     with recordable() if captured else contextlib.nullcontext():
         assert cuda.matmul(x, x) == expected
@@ -113,16 +116,18 @@ def test_float32_that_may_be_rounded(precision, capability, expected, monkeypatc
         set_float32_matmul_precision(before)
 
 
-@on_host
+@cuda_runs
+@without_cublas
 def test_cuda_sums_float16_in_float32():
     x = np.full((1, 4096), 1.0, np.float16)
     assert cuda.matmul(x, x.T).item() == 4096 and cuda.matmul(x, x.T).dtype == np.float16
 
 
-@on_host
+@cuda_runs
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 @pytest.mark.parametrize("left, right", [((0, 2, 3), (0, 3, 4)), ((5, 0, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 0)),
                                          ((5, 2, 0), (5, 0, 4))])
+@without_cublas
 def test_cuda_multiplies_nothing(left, right, dtype):
     x, y = np.ones(left, dtype), np.ones(right, dtype)
     z = cuda.matmul(x, y)

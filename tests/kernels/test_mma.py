@@ -5,10 +5,10 @@ import pytest
 
 from minidl.kernels.cuda import host
 from minidl.kernels.cuda import launch as launch_module
-from minidl.kernels.cuda.launch import launch
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import cuda_runs, on_device
 
-pytestmark = on_host
+launch = on_device(launch_module.launch)
+pytestmark = cuda_runs
 
 KERNELS = """
 #include "mma.cuh"

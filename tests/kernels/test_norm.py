@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import norm as cpu
-from minidl.kernels.cuda import norm as cuda
+from minidl.kernels.cuda import norm
 from minidl.kernels.portable import norm as portable
-from tests.kernels.cuda import bfloat16, on_host, with_cuda
+from tests.kernels.cuda import bfloat16, cuda_runs, on_device, with_cuda
 
+cuda = on_device(norm)
 TOLERANCE = {np.float16: 2e-3, bfloat16: 1.6e-2, np.float32: 1e-6, np.float64: 1e-13}
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 EPS = 1e-5
@@ -280,7 +281,7 @@ def test_teams_that_share_a_channel(room, dtype, shape, groups):
         np.testing.assert_allclose(found.astype(float), expected, rtol=tolerance, atol=tolerance * scale)
 
 
-@on_host
+@cuda_runs
 def test_an_outlier_as_pivot_costs_a_digit():
     """CUDA sums deviations from the first number. One that lies 10,000 deviations off makes the variance itself large."""
     x = numbers((1, 1, 40, 50), np.float32)

@@ -7,14 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from minidl.kernels import kernel, use_backend
-from minidl.kernels.cuda import optim as cuda
+from minidl.kernels import use_backend
 from minidl.kernels.cuda.optim import CHUNK
 from minidl.kernels.portable import optim as portable
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import cuda_runs, kernel
 
 STEPS = 3
-BACKENDS = ["portable", None, pytest.param("cuda", marks=on_host)]
+BACKENDS = ["portable", None, pytest.param("cuda", marks=cuda_runs)]
 
 
 def grid(**options):
@@ -249,15 +248,15 @@ def test_nothing_changes_after_an_overflow(backend):
             assert (p == expected).all() and (buffer == (1 if expected < 1 else 0)).all()
 
 
-@on_host
+@cuda_runs
 @pytest.mark.parametrize("run, options", RULES)
-def test_half_precision_in_cuda(run, options, monkeypatch):
+def test_half_precision_in_cuda(run, options):
     """With its states in float32, as the portable kernel. Each of three steps may round to the other neighbour."""
     p, gs = inputs((7,), np.float16)
     expected = p.copy()
     states = run(expected, gs, **options)
-    monkeypatch.setattr("tests.kernels.test_optim.kernel", lambda name, like: cuda.update_each)
-    found = run(p, gs, **options)
+    with use_backend("cuda"):
+        found = run(p, gs, **options)
     assert np.allclose(p, expected, rtol=2.0**-10, atol=2.0**-12)
     assert all(np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(found, states, strict=True))
 

@@ -5,10 +5,11 @@ import pytest
 
 from minidl.kernels.cpu import philox as cpu
 from minidl.kernels.cpu.threads import get_num_threads, set_num_threads
-from minidl.kernels.cuda import philox as cuda
+from minidl.kernels.cuda import philox
 from minidl.kernels.portable import philox as portable
-from tests.kernels.cuda import on_host
+from tests.kernels.cuda import cuda_runs, on_device
 
+cuda = on_device(philox)
 # counter, key, result for "philox4x32 10" in tests/kat_vectors of Random123 (D. E. Shaw Research, version 1.14)
 KNOWN = [
     ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
@@ -20,7 +21,7 @@ KEY = np.array([0xA4093822, 0x299F31D0], np.uint32)
 COUNTER = np.array([0xFFFFFFF0, 7, 3, 4], np.uint32)  # the lower word overflows within the first pieces
 
 
-@pytest.fixture(params=[cpu, portable, pytest.param(cuda, marks=on_host)], ids=["cpu", "portable", "cuda"])
+@pytest.fixture(params=[cpu, portable, pytest.param(cuda, marks=cuda_runs)], ids=["cpu", "portable", "cuda"])
 def room(request):
     return request.param
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.kernels import kernel, use_backend
+from minidl.kernels import use_backend
 from minidl.kernels.shapes import adaptive_windows, pool_divisors, pool_output, pool_windows
-from tests.kernels.cuda import bfloat16, on_host, with_bfloat16
+from tests.kernels.cuda import bfloat16, cuda_runs, kernel, with_bfloat16
 
-BACKENDS = ["portable", None, pytest.param("cuda", marks=on_host)]
+BACKENDS = ["portable", None, pytest.param("cuda", marks=cuda_runs)]
 
 
 def naive_max(x, kernel_size, stride, padding, dilation, out):
@@ -152,7 +152,7 @@ def test_adaptive_windows(size, out, backend):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, pytest.param(bfloat16, marks=with_bfloat16)])
-@on_host
+@cuda_runs
 def test_numbers_of_16_bits_are_added_up_as_float(dtype):
     """As the float64 kernels, rounded once."""
     x = np.random.default_rng(0).integers(-9, 9, (2, 3, 7, 6)).astype(dtype)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import put as cpu
-from minidl.kernels.cuda import put as cuda
+from minidl.kernels.cuda import put
 from minidl.kernels.portable import put as portable
-from tests.kernels.cuda import on_host, with_cuda
+from tests.kernels.cuda import cuda_runs, on_device, with_cuda
 
+cuda = on_device(put)
 ROOMS = [(room, dtype) for room in (portable, cpu) for dtype in (np.float32, np.float64)]
 
 
@@ -26,7 +27,7 @@ def test_put_rows(room, dtype, b, r, count):
     assert np.array_equal(x, before[0]) and np.array_equal(rows, before[1])
 
 
-@pytest.mark.parametrize("room", [portable, cpu, pytest.param(cuda, marks=on_host)])
+@pytest.mark.parametrize("room", [portable, cpu, pytest.param(cuda, marks=cuda_runs)])
 def test_nan_and_inf_stay_in_their_rows(room):
     x = np.ones((3000, 2), np.float32)
     x[0], x[1] = np.nan, np.inf

@@ -8,12 +8,12 @@ import pytest
 
 from minidl.kernels.cpu import cross_entropy as cpu_ce
 from minidl.kernels.cpu import softmax as cpu
-from minidl.kernels.cuda import cross_entropy as cuda_ce
-from minidl.kernels.cuda import softmax as cuda
+from minidl.kernels.cuda import cross_entropy, softmax
 from minidl.kernels.portable import cross_entropy as portable_ce
 from minidl.kernels.portable import softmax as portable
-from tests.kernels.cuda import bfloat16, with_cuda
+from tests.kernels.cuda import bfloat16, on_device, with_cuda
 
+cuda, cuda_ce = on_device(softmax), on_device(cross_entropy)
 TOLERANCE = {np.float16: 2e-3, bfloat16: 1.6e-2, np.float32: 2e-6, np.float64: 1e-14}
 ROOMS = [(cpu, np.float32), (cpu, np.float64), (portable, np.float16), (portable, np.float32), (portable, np.float64)]
 CE_ROOMS = [(cpu_ce if room is cpu else portable_ce, dtype) for room, dtype in ROOMS]

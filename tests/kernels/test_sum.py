@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from minidl.kernels.cpu import sum as cpu
-from minidl.kernels.cuda import sum as cuda
+from minidl.kernels.cuda import sum as cuda_sum
 from minidl.kernels.portable import sum as portable
-from tests.kernels.cuda import bfloat16, with_cuda
+from tests.kernels.cuda import bfloat16, on_device, with_cuda
 
+cuda = on_device(cuda_sum)
 ROOMS = [(room, dtype) for room in (cpu, portable) for dtype in (np.float32, np.float64)] + [(portable, np.float16)]
 # Rounded once; float64 at each of up to 150,000 terms.
 TOLERANCE = {np.float16: 1e-3, bfloat16: 8e-3, np.float32: 1e-7, np.float64: 1e-13}

@@ -19,6 +19,7 @@ def install() -> types.ModuleType:
     vars(cupy).update({name: thing for name, thing in array.FUNCTIONS.items() if "." not in name})
     cupy.linalg = types.ModuleType("cupy.linalg")
     vars(cupy.linalg).update({name[7:]: thing for name, thing in array.FUNCTIONS.items() if name.startswith("linalg.")})
+    cupy.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=array.as_strided))
     cupy.cuda, cupy.RawModule, cupy.__version__ = cuda, cuda.RawModule, "14.2.0"
     cupy.get_default_memory_pool = cuda.get_default_memory_pool
     cupy.get_default_pinned_memory_pool = cuda.get_default_pinned_memory_pool

@@ -336,6 +336,13 @@ def _shares_memory(a, b):
     return np.shares_memory(a, b)
 
 
+def as_strided(x, shape=None, strides=None):
+    """A view of the memory from the first element of ``x`` on."""
+    memory = owner(x._host)
+    offset = x._host.ctypes.data - memory.ctypes.data
+    return _wrapped(np.ndarray(shape, x.dtype, memory, offset, strides), [x])
+
+
 def _matmul(x, y, **options):
     """NumPy's, which multiplies bfloat16 as float32, with CuPy's dtype."""
     return np.matmul(x, y, **options).astype(np.result_type(x, y), copy=False)
