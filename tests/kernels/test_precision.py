@@ -37,6 +37,7 @@ def test_other_words_are_refused_and_change_nothing(precision):
     assert minidl.get_float32_matmul_precision() == "high"
 
 
+@pytest.mark.numpy
 def test_the_cpu_multiplies_float32_whatever_it_says():
     random = np.random.default_rng(0)
     a, b = minidl.tensor(random.normal(size=(40, 50))).float(), minidl.tensor(random.normal(size=(50, 30))).float()

@@ -89,6 +89,7 @@ def test_several_callers_at_once(pool):
     assert all((array == 3000).all() for array in arrays)
 
 
+@pytest.mark.numpy
 def test_models_run_in_several_threads():
     model = minidl.nn.Sequential(minidl.nn.Conv2d(8, 16, 3, padding=1), minidl.nn.ReLU(), minidl.nn.MaxPool2d(2))
     x = minidl.randn(4, 8, 30, 30)
