@@ -115,7 +115,7 @@ template <class Number> __device__ void store_four(Number *y, const int (&place)
 // few tiles.
 template <class T> __device__ void correlate(const Chunk *x, const Chunk *w, const real *bias, real *y, bool relu, float *parts,
                                              int steps, const Correlation &g) {
-    alignas(16) __shared__ typename T::Shared shared;
+    __shared__ typename T::Shared shared;
     T tile;
     {
         Place p = Place::of_block<T>(g, g.pixels());
@@ -205,7 +205,7 @@ template <class T> struct Pixels {
 
 template <class T> __device__ void correlate_weights(const Chunk *gy, const Chunk *x, real *gw, float *parts, int steps,
                                                      const Correlation &g) {
-    alignas(16) __shared__ typename T::Shared shared;
+    __shared__ typename T::Shared shared;
     int columns = g.depth() * PER_CHUNK;
     T tile;
     {

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from minidl.kernels import namespace
+from minidl.kernels.cuda import hopper
 
 THREADS = 256  # in a block
 C_TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "float16": ("float16", "float"),
@@ -135,7 +136,10 @@ def _kernel(file, dtype, function):
 
 @functools.cache
 def _module(file, dtype):
-    """The file, compiled for the GPU; CuPy keeps the result on disk."""
+    """The file, compiled for the GPU; the result is kept on disk."""
     import cupy
 
-    return cupy.RawModule(code=code(file), options=NVRTC + options(dtype.name), backend="nvrtc")
+    text, wanted = code(file), NVRTC + options(dtype.name)
+    if "wgmma.cuh" in text and hopper.everywhere(cupy) and (path := hopper.cubin(file, text, wanted)):
+        return cupy.RawModule(path=str(path))
+    return cupy.RawModule(code=text, options=wanted, backend="nvrtc")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import kernels
-from minidl.kernels.cuda import channels_last, conv, conv_tensor, matmul
+from minidl.kernels.cuda import channels_last, conv, conv_tensor, host, matmul
 from minidl.kernels.shapes import ConvGeometry, windows
 from tests.kernels.cuda import cuda_runs, on_device, on_host
 
@@ -123,6 +123,26 @@ TILED = {
 def test_many_tiles(monkeypatch, what, tile, dtype):
     monkeypatch.setattr(conv_tensor, "TILES", [tile])
     Case(ConvGeometry(padding=(0, 1)), dtype, **TILED[what]).check([what])
+
+
+@pytest.fixture
+def warpgroups(monkeypatch):
+    """As on GPUs since Hopper, where four warps multiply together."""
+    options = host.options
+    monkeypatch.setattr(host, "options", lambda dtype: (*options(dtype), "-DWARPGROUPS=1"))
+    host._compiled.cache_clear()
+    yield
+    host._compiled.cache_clear()
+
+
+@on_host
+@pytest.mark.parametrize("dtype", UNIT)
+@pytest.mark.parametrize("tile", conv_tensor.TILES[:2], ids=lambda tile: tile.name)
+@pytest.mark.parametrize("what", TILED)
+def test_groups_of_warps(monkeypatch, warpgroups, what, tile, dtype):
+    monkeypatch.setattr(conv_tensor, "TILES", [tile])
+    Case(ConvGeometry(padding=(0, 1)), dtype, **TILED[what]).check([what])
+    Case(ConvGeometry((2, 1), (1, 2), (1, 2), 2), dtype, c=70, o=66).check([what])
 
 
 @pytest.mark.parametrize("long", [1, 3])
