@@ -11,7 +11,7 @@
 #include "pack.cuh"
 #include "place.cuh"
 
-constexpr int OUTPUTS = 2, TILE_H = 4, TILE_W = 2;
+constexpr int OUTPUTS = 4, TILE_H = 4, TILE_W = 2;
 
 struct Sizes {
     int height, width, rows, columns, h_step, w_step;
@@ -22,24 +22,32 @@ struct Window {
     int h, h_stop, w, w_stop;
 };
 
-// f(place in the plane, whether it exists) for TAPS x TAPS positions, row by row, without branches, which loads would wait at.
-// Of a smaller window the last row and column come again.
-template <int TAPS, class F> __device__ void over_square(Window p, int width, F f) {
+// f(number, its place in the plane, whether it exists) for TAPS x TAPS positions, row by row, without branches, which loads would
+// wait at. Of a smaller window the last row and column come again.
+template <int TAPS, class F> __device__ void over_square(Window p, const real *plane, int width, F f) {
+    const real *columns[TAPS];
+    real values[TAPS][TAPS];
+#pragma unroll
+    for (int b = 0; b < TAPS; b++) columns[b] = settled(plane + min(p.w + b, p.w_stop - 1));
+#pragma unroll
+    for (int a = 0; a < TAPS; a++)
+#pragma unroll
+        for (int b = 0; b < TAPS; b++) values[a][b] = load_if(true, columns[b] + min(p.h + a, p.h_stop - 1) * width);
 #pragma unroll
     for (int a = 0; a < TAPS; a++)
 #pragma unroll
         for (int b = 0; b < TAPS; b++)
-            f(min(p.h + a, p.h_stop - 1) * width + min(p.w + b, p.w_stop - 1), p.h + a < p.h_stop && p.w + b < p.w_stop);
+            f(values[a][b], min(p.h + a, p.h_stop - 1) * width + min(p.w + b, p.w_stop - 1), p.h + a < p.h_stop && p.w + b < p.w_stop);
 }
 
-template <class F> __device__ void over(Window p, const Sizes &s, F f) {
+template <class F> __device__ void over(Window p, const Sizes &s, const real *plane, F f) {
     if (s.longest <= 2 && s.h_step * s.w_step == 1)
-        over_square<2>(p, s.width, f);
+        over_square<2>(p, plane, s.width, f);
     else if (s.longest <= 3 && s.h_step * s.w_step == 1)
-        over_square<3>(p, s.width, f);
+        over_square<3>(p, plane, s.width, f);
     else
         for (int h = p.h; h < p.h_stop; h += s.h_step)
-            for (int w = p.w; w < p.w_stop; w += s.w_step) f(h * s.width + w, true);
+            for (int w = p.w; w < p.w_stop; w += s.w_step) f(plane[h * s.width + w], h * s.width + w, true);
 }
 
 // f(number of the output, its place in its plane, its window, its plane of x) for each output of this thread.
@@ -63,9 +71,8 @@ extern "C" __global__ void max_windows(long long items, const real *__restrict__
                                        const int *__restrict__ w_windows) {
     each_output(items, s, h_windows, w_windows, x, [&](long long output, int, Window window, const real *plane) {
         int winner = window.h * s.width + window.w;
-        wide best = plane[winner];
-        over(window, s, [&](int place, bool) {  // what comes again does not win again
-            wide value = plane[place];
+        wide best = -1 / wide(0);  // -inf
+        over(window, s, plane, [&](wide value, int place, bool) {  // what comes again does not win again
             if (!(value <= best) && best == best) best = value, winner = place;
         });
         values[output] = best;
@@ -79,10 +86,7 @@ extern "C" __global__ void mean_windows(long long items, const real *__restrict_
                                         const int *__restrict__ w_windows) {
     each_output(items, s, h_windows, w_windows, x, [&](long long output, int at, Window window, const real *plane) {
         wide sum = 0;
-        over(window, s, [&](int place, bool exists) {
-            wide value = plane[place];
-            sum += exists ? value : wide(0);
-        });
+        over(window, s, plane, [&](wide value, int, bool exists) { sum += exists ? value : wide(0); });
         y[output] = sum / divisors[at];
     });
 }
