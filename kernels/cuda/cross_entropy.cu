@@ -42,10 +42,10 @@ extern "C" __global__ void cross_entropy(long long items, const real *__restrict
 }
 
 // gx; all rows have gy[0] if it is ``shared``.
-extern "C" __global__ void cross_entropy_grad(long long items, const real *__restrict__ gy, bool shared, const real *__restrict__ x,
-                                              const double *__restrict__ log_total, const long long *__restrict__ target,
-                                              const wide *__restrict__ weight, long long ignored, double smoothing, int classes,
-                                              real *__restrict__ gx) {
+extern "C" __global__ void cross_entropy_grad(long long items, const real *__restrict__ gy, bool shared,
+                                              const real *__restrict__ x, const double *__restrict__ log_total,
+                                              const long long *__restrict__ target, const wide *__restrict__ weight,
+                                              long long ignored, double smoothing, int classes, real *__restrict__ gx) {
     each_row(items, classes, 1, [=](auto row) {
         constexpr int N = decltype(row)::N;
         long long n = row.first / classes, t = target[n];

@@ -1,5 +1,5 @@
-// Dropout: a mask of bools from random words (philox.cuh), whether each is below ``keep``, 0 to 2^32; and the linear map at a fixed
-// mask, y = x mask scale. Both at once read x and write y and the mask (1 byte) once; the map alone reads x and the mask.
+// Dropout: a mask of bools from random words (philox.cuh), whether each is below ``keep``, 0 to 2^32; and the linear map at a
+// fixed mask, y = x mask scale. Both at once read x and write y and the mask (1 byte) once; the map alone reads x and the mask.
 //
 // A thread has the eight numbers of two blocks of words.
 #include "each.cuh"
@@ -18,7 +18,8 @@ __device__ Pack<bool, OF_THREAD> mask_of(const unsigned *key, const unsigned *co
 
 __device__ long long first_of_thread() { return ((long long) blockIdx.x * blockDim.x + threadIdx.x) * OF_THREAD; }
 
-extern "C" __global__ void dropout_mask(long long items, const unsigned *key, const unsigned *counter, long long keep, bool *mask) {
+extern "C" __global__ void dropout_mask(long long items, const unsigned *key, const unsigned *counter, long long keep,
+                                        bool *mask) {
     long long first = first_of_thread();
     if (first >= items) return;
     auto pack = mask_of(key, counter, first, keep);

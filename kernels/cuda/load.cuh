@@ -17,7 +17,8 @@ template <class T> __device__ T load_if(bool exists, const T *x) {
         asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; mov.b32 %0, 0; @p ld.global.nc.u32 %0, [%1]; }"
                      : "=&r"(u.word[0]) : "l"(x), "r"((int) exists));
     else if constexpr (sizeof(T) == 8)
-        asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; mov.b32 %0, 0; mov.b32 %1, 0; @p ld.global.nc.v2.b32 {%0, %1}, [%2]; }"
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; mov.b32 %0, 0; mov.b32 %1, 0; "
+                     "@p ld.global.nc.v2.b32 {%0, %1}, [%2]; }"
                      : "=&r"(u.word[0]), "=&r"(u.word[1]) : "l"(x), "r"((int) exists));
     else
         asm volatile("{ .reg .pred p; setp.ne.b32 p, %5, 0; mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0; "

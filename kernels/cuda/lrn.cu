@@ -27,8 +27,8 @@ __device__ Lrn settings(int channels, long long inner, int size, double scale, d
     return {channels, size / 2, (size - 1) / 2, inner, wide(scale), wide(beta), wide(k)};
 }
 
-// d^-beta, 1 for beta = 0 whatever d is, and 1 / d. The usual beta, 3/4, takes two ROOTS, and a third of the time of a logarithm; that
-// to base 2 is the fastest, and as d is no large power of 2 it loses few digits.
+// d^-beta, 1 for beta = 0 whatever d is, and 1 / d. The usual beta, 3/4, takes two ROOTS, and a third of the time of a logarithm;
+// that to base 2 is the fastest, and as d is no large power of 2 it loses few digits.
 struct Powers {
     wide of_beta, inverse;
 };

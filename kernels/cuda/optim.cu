@@ -37,7 +37,7 @@ __device__ Parameter my_part(const long long *table, int parameters) {
     return part;
 }
 
-// f(p, g, states...), which changes p and the states, for N neighbours from place i on. A null pointer's state is 0 and stays away.
+// f(p, g, states...), which changes p and the states, for N neighbours from place i on. A state that is not there is 0.
 template <int N, class F> __device__ void change(const Parameter &part, long long i, F f) {
     Pack<wide, N> p = read<N>(part.p + i), g = read<N>(part.g + i), states[3] = {};
     for (int s = 0; s < 3; s++)

@@ -5,8 +5,8 @@
 // ``h_windows`` (2, rows): window i covers rows h_windows[0][i], then every h_step, below h_windows[1][i], all in the image.
 // ``h_covers`` (2, height): row h lies in no windows but h_covers[0][h] up to, not including, h_covers[1][h]. Columns alike.
 //
-// Divisions of whole numbers take about twenty instructions, as long as a small window: a thread divides once for its OUTPUTS, one
-// above the other, or for its tile of 4 x 2 pixels. Neighbours have neighbouring columns.
+// A division of whole numbers takes about twenty instructions, as long as a small window: a thread divides once for its OUTPUTS,
+// one above the other, or for its tile of 4 x 2 pixels. Neighbours have neighbouring columns.
 #include "load.cuh"
 #include "pack.cuh"
 #include "place.cuh"
@@ -36,8 +36,10 @@ template <int TAPS, class F> __device__ void over_square(Window p, const real *p
 #pragma unroll
     for (int a = 0; a < TAPS; a++)
 #pragma unroll
-        for (int b = 0; b < TAPS; b++)
-            f(values[a][b], min(p.h + a, p.h_stop - 1) * width + min(p.w + b, p.w_stop - 1), p.h + a < p.h_stop && p.w + b < p.w_stop);
+        for (int b = 0; b < TAPS; b++) {
+            int place = min(p.h + a, p.h_stop - 1) * width + min(p.w + b, p.w_stop - 1);
+            f(values[a][b], place, p.h + a < p.h_stop && p.w + b < p.w_stop);
+        }
 }
 
 template <class F> __device__ void over(Window p, const Sizes &s, const real *plane, F f) {
@@ -117,8 +119,8 @@ __device__ void store_tile(real *gx, const Tile &t, const Sizes &s, const wide (
     }
 }
 
-// The adjoint of the maximum: the sum of gy over the windows that a pixel has won. Windows are read 3 x 2 at a time, all before the
-// first is needed: so many have a tile's pixels, where windows of 3 x 3 are 2 apart. Of a winner, the lower 32 bits say all.
+// The adjoint of the maximum: the sum of gy over the windows that a pixel has won. Windows are read 3 x 2 at a time, all before
+// the first is needed: so many hold pixels of a tile, where windows of 3 x 3 are 2 apart. Of a winner, the lower 32 bits say all.
 extern "C" __global__ void add_winners(long long items, const real *__restrict__ gy, const long long *__restrict__ winners,
                                        real *__restrict__ gx, Sizes s, const int *__restrict__ h_covers,
                                        const int *__restrict__ w_covers) {

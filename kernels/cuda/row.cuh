@@ -2,8 +2,8 @@
 // neighbouring numbers (inner of 32 or more) a thread. Numbers side by side (inner 1) are read and written in packs, where every
 // row begins with a whole one.
 //
-// A warp keeps a row of up to 1024 floats or 512 doubles in its registers, or 256 numbers one by one, so that each is read once and
-// no work is done twice. Longer rows and those of single threads are read again for each pass, from the cache.
+// A warp keeps a row of up to 1024 floats or 512 doubles in its registers, or 256 numbers one by one, so that each is read once
+// and no work is done twice. Longer rows and those of single threads are read again for each pass, from the cache.
 #pragma once
 #include "pack.cuh"
 #include "warp.cuh"
