@@ -180,6 +180,25 @@ extern "C" __global__ void spread_windows(long long items, const real *__restric
     store_tile(gx, t, s, sums);
 }
 
+// The same for windows that are whole planes, of ``pixels``: gx has gy / divisor everywhere, and is written in packs.
+extern "C" __global__ void spread_planes(long long items, const real *__restrict__ gy, double divisor, real *__restrict__ gx,
+                                         int pixels) {
+    long long first = ((long long) blockIdx.x * blockDim.x + threadIdx.x) * LANES;
+    if (first >= items) return;
+    Place at = place_of(first, 1, pixels);
+    wide share = gy[at.plane] / wide(divisor);
+    int count = (int) min(items - first, (long long) LANES);
+    Pack<real> pack = {};
+    for (int k = 0; k < LANES; k++) {
+        if (at.j == pixels && k < count) at.j = 0, share = gy[++at.plane] / wide(divisor);
+        pack.at[k] = share, at.j++;
+    }
+    if (count == LANES && aligned(gx))
+        store(gx + first, pack);
+    else
+        for (int k = 0; k < count; k++) gx[first + k] = pack.at[k];
+}
+
 // y = the element of its plane at ``winners``.
 extern "C" __global__ void take_winners(long long items, const real *__restrict__ x, const long long *__restrict__ winners,
                                         real *__restrict__ y, long long in_plane, int out_plane) {

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from minidl.kernels import namespace
-from minidl.kernels.cuda.launch import launch, ready, source, structs, wide
+from minidl.kernels.cuda.launch import lanes, launch, ready, source, structs, wide
 from minidl.kernels.cuda.sum import sum
 from minidl.kernels.recording import uploaded
 
@@ -50,7 +50,7 @@ def add_winners(gy, out_shape, winners, windows=None):
 
 def mean_windows(x, out_shape, rows, columns, divisors):
     """As the portable kernel."""
-    if out_shape[2:] == (1, 1) and _whole(rows, x.shape[2]) and _whole(columns, x.shape[3]):
+    if _whole(rows, x.shape[2]) and _whole(columns, x.shape[3]):
         return sum(x, (2, 3), True, float(divisors[0, 0]))
     y = namespace(x).empty(out_shape, x.dtype)
     _over_windows("mean_windows", x, (_divisors(divisors, x), y), rows, columns)
@@ -59,6 +59,11 @@ def mean_windows(x, out_shape, rows, columns, divisors):
 
 def spread_windows(gy, out_shape, rows, columns, divisors):
     """As the portable kernel."""
+    if _whole(rows, out_shape[2]) and _whole(columns, out_shape[3]):
+        gx = namespace(gy).empty(out_shape, gy.dtype)
+        launch("pool.spread_planes", gx.size, ready(gy), float(divisors[0, 0]), gx, math.prod(out_shape[2:]), dtype=gy.dtype,
+               per_thread=lanes(gy.dtype))
+        return gx
     return _over_pixels("spread_windows", out_shape, (rows, columns), ready(gy), _divisors(divisors, gy))
 
 

@@ -151,6 +151,40 @@ def test_adaptive_windows(size, out, backend):
     assert np.array_equal(values, np.moveaxis(np.array(expected), (0, 1), (2, 3)))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("size", [(7, 7), (5, 1), (1, 1), (16, 2)])
+@on_host
+def test_windows_that_are_whole_planes(size, dtype):
+    gy = np.random.default_rng(0).standard_normal((3, 5, 1, 1)).astype(dtype)
+    rows, columns = (adaptive_windows(length, 1) for length in size)
+    with use_backend("cuda"):
+        gx = kernel("spread_windows", gy)(gy, (3, 5, *size), rows, columns, np.full((1, 1), 7.0))
+    expected = np.broadcast_to(gy.astype(np.promote_types(dtype, np.float32)) / dtype(7), gx.shape).astype(dtype)
+    np.testing.assert_array_equal(gx, expected)
+    assert gx.dtype == dtype and gx.shape == (3, 5, *size)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("size", [(9, 11), (8, 6), (12, 10)])
+@on_host
+def test_gradients_of_images_of_several_tiles(size, dtype):
+    """Small integers, whose sums are exact, as the portable kernels."""
+    random = np.random.default_rng(0)
+    x = random.integers(-9, 9, (2, 3, *size)).astype(dtype)
+    for kernel_size, stride, padding in ((3, 2, 1), (2, 2, 0), (3, 1, 1), (5, 3, 2)):
+        out = [pool_output(length, kernel_size, stride, padding) for length in size]
+        axes = [pool_windows(length, n, kernel_size, stride, padding) for length, n in zip(size, out, strict=True)]
+        gy = random.integers(-9, 9, (2, 3, *out)).astype(dtype)
+        results = []
+        for backend in ("cuda", "portable"):
+            with use_backend(backend):
+                values, winners = kernel("max_windows", x)(x, *axes)
+                results.append([values, winners, kernel("add_winners", gy)(gy, x.shape, winners, axes),
+                                kernel("spread_windows", gy)(gy, x.shape, *axes, np.full(out, 4.0))])
+        for found, expected in zip(*results, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, pytest.param(bfloat16, marks=with_bfloat16)])
 @cuda_runs
 def test_numbers_of_16_bits_are_added_up_as_float(dtype):
