@@ -28,19 +28,18 @@ class Mask(Op):
         return Mask(self.mask, self.scale)(gy)
 
 
-class Dropout(Op):
-    """y = x mask scale with a mask of the shape of x, drawn in the same pass."""
+class Dropout(Mask):
+    """The same with a mask of the shape of x, which is drawn in the pass that first applies it."""
 
     def __init__(self, source, p, scale):
-        self.source, self.p, self.scale = source, p, scale
+        super().__init__(None, scale)
+        self.source, self.p = source, p
 
     def forward(self, x):
-        where = Device.of(x)
-        self.mask, y = self.source.draw("dropout", x.size, x, self.p, self.scale, device=where)
+        if self.mask is not None:
+            return super().forward(x)
+        self.mask, y = self.source.draw("dropout", x.size, x, self.p, self.scale, device=Device.of(x))
         return y
-
-    def backward(self, gy):
-        return Mask(self.mask, self.scale)(gy)
 
 
 def dropout(input, p=0.5, training=True, inplace=False, *, generator: Generator | None = None) -> Tensor:

@@ -24,7 +24,7 @@ from minidl.ops.activation import LeakyRelu, Relu
 from minidl.ops.conv import Conv2d, Conv2dInputGrad
 from minidl.ops.create import zeros
 from minidl.ops.cross_entropy import CrossEntropy
-from minidl.ops.dropout import Dropout, Mask
+from minidl.ops.dropout import Mask
 from minidl.ops.matmul import Linear, MatMul
 from minidl.ops.norm import BatchNorm, FixedBatchNorm, GroupNorm, LocalResponseNorm
 from minidl.ops.pool import AvgPool2d, MaxPool2d
@@ -234,9 +234,8 @@ def _(op, inputs, outputs, index):
     return [_times(f"x{_at(index)} * slope", x, slope)] if not math.isnan(x) else [_whole(f"x{_at(index)}", x)]
 
 
-@_terms.register(Mask)
-@_terms.register(Dropout)
-def _(op, inputs, outputs, index):
+@_terms.register
+def _(op: Mask, inputs, outputs, index):
     kept = bool(namespace(op.mask).broadcast_to(op.mask, outputs[0].shape)[index])
     return [_times(f"x{_at(index)} * {'scale' if kept else 'dropped'}", inputs[0][index], op.scale if kept else 0.0)]
 
