@@ -153,7 +153,7 @@ def test_adaptive_windows(size, out, backend):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("size", [(7, 7), (5, 1), (1, 1), (16, 2)])
-@on_host
+@cuda_runs
 def test_windows_that_are_whole_planes(size, dtype):
     gy = np.random.default_rng(0).standard_normal((3, 5, 1, 1)).astype(dtype)
     rows, columns = (adaptive_windows(length, 1) for length in size)
@@ -166,7 +166,7 @@ def test_windows_that_are_whole_planes(size, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("size", [(9, 11), (8, 6), (12, 10)])
-@on_host
+@cuda_runs
 def test_gradients_of_images_of_several_tiles(size, dtype):
     """Small integers, whose sums are exact, as the portable kernels."""
     random = np.random.default_rng(0)
