@@ -249,6 +249,8 @@ def _last_for_each_place(value, indices, shape):
     last = xp.full(math.prod(named), -1)
     xp.maximum.at(last, places, xp.arange(places.size))
     full = (*rest[:before], *found, *rest[before:])
+    while value.ndim > len(full) and value.shape[0] == 1:
+        value = value[0]
     by_place = xp.broadcast_to(value, full).reshape(math.prod(rest[:before]), places.size, math.prod(rest[before:]))
     return by_place[:, last[places]].reshape(full)
 

@@ -74,6 +74,17 @@ def test_writing(name):
     assert np.array_equal(x, expected)
 
 
+def test_of_several_values_for_one_place_the_last_stays():
+    x, rows = minidl.zeros(2, 3), minidl.tensor([1, 0, 1, 1])
+    x[rows] = minidl.arange(12.0).reshape(1, 4, 3)  # axes of size 1 in front count for nothing
+    assert x.tolist() == [[3, 4, 5], [9, 10, 11]]
+    x[:, minidl.tensor([2, 2])] = minidl.tensor([7.0, 8.0])
+    assert x.tolist() == [[3, 4, 8], [9, 10, 8]]
+    many = minidl.zeros(3)
+    many[minidl.arange(3000) % 3] = minidl.arange(3000.0)
+    assert many.tolist() == [2997, 2998, 2999]
+
+
 def test_integers_come_before_index_tensors():
     x = leaf(2, 3, 4, 5)
     i, array = [1, 0, 1], np.asarray(x)
