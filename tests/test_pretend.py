@@ -12,8 +12,14 @@ from tests.pretend import api
 @pytest.mark.skipif("cupy" in sys.modules, reason="needs the real CuPy")
 def test_the_list_is_what_cupy_offers():
     cupy = pytest.importorskip("cupy")
-    listed = [line for line in api.LIST.read_text().splitlines() if not line.startswith("#")]
+    listed = [line for line in api.LIST.read_text().splitlines() if not line.startswith("#") and in_numpy(line.split()[0])]
     assert listed == api.describe(cupy)
+
+
+def in_numpy(name):
+    """Newer versions of NumPy have dropped some names."""
+    folder, dot, last = name.rpartition(".")
+    return hasattr(api.FOLDERS[folder + dot], last)
 
 
 @pytest.mark.parametrize("mixed", [

@@ -26,14 +26,14 @@ def add_relu(x, y):
 
 def relu_grad(gy, y):
     """gx = 0 where y <= 0, else gy."""
-    return namespace(gy).where(y <= 0, 0, gy)
+    return namespace(gy).where(y <= 0, 0, gy).astype(gy.dtype, copy=False)  # of bfloat16 CuPy's where makes float32
 
 
 def leaky_relu(x, slope):
     """y = x where x > 0, else slope x."""
-    return namespace(x).where(x > 0, x, (widened(x) * slope).astype(x.dtype, copy=False))
+    return namespace(x).where(x > 0, widened(x), widened(x) * slope).astype(x.dtype, copy=False)
 
 
 def leaky_relu_grad(gy, x, slope):
     """gx = gy where x > 0, else slope gy."""
-    return namespace(gy).where(x > 0, gy, (widened(gy) * slope).astype(gy.dtype, copy=False))
+    return namespace(gy).where(x > 0, widened(gy), widened(gy) * slope).astype(gy.dtype, copy=False)

@@ -25,7 +25,7 @@ def max_windows(x, rows, columns):
             better = inside & ((candidate > values) | ((candidate != candidate) & (values == values)))
             values = xp.where(better, candidate, values)
             winners = xp.where(better, place, winners)
-    return values, xp.ascontiguousarray(winners)
+    return values.astype(x.dtype, copy=False), xp.ascontiguousarray(winners)  # of bfloat16 CuPy's where makes float32
 
 
 def max_values(x, rows, columns):

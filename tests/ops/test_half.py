@@ -138,6 +138,12 @@ def test_second_derivatives_keep_the_dtype(name, function, shape, dtype):
         assert x.grad.dtype == x.dtype
 
 
+@pytest.mark.parametrize(("name", "function", "shape"), CASES, ids=[name for name, *_ in CASES])
+def test_portable_kernels_on_any_device(name, function, shape):
+    with minidl.use_backend("portable"):
+        test_every_op(name, function, shape, "bfloat16")
+
+
 @pytest.mark.parametrize(("a", "b", "expected"), [
     ("bfloat16", "bfloat16", "bfloat16"), ("bfloat16", "float16", "float32"), ("float16", "bfloat16", "float32"),
     ("bfloat16", "float32", "float32"), ("float64", "bfloat16", "float64"), ("int64", "bfloat16", "bfloat16"),
