@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minidl.kernels import namespace
+from minidl.kernels.streams import side_stream
 
 PAGE = 1 << 16  # bytes: a copy of up to 64 KiB does not wait for the GPU
 ALIGNMENT = 16
@@ -112,7 +113,7 @@ class Recording:
         """What is done inside happens at once and is not recorded; its memory is not the recording's."""
         cupy, _state.recording = sys.modules["cupy"], None
         try:
-            with cupy.cuda.using_allocator(self._allocator), cupy.cuda.Stream(non_blocking=True) as stream:
+            with cupy.cuda.using_allocator(self._allocator), side_stream() as stream:
                 yield
                 stream.synchronize()
         finally:
@@ -131,18 +132,19 @@ def number(value, dtype, like):
 
 
 def uploaded(array: np.ndarray, like, often=True):
-    """The array on the device of ``like``, not to be changed: equal ones may share their memory. Of those that hardly come again
-    (not ``often``), only the latest few are kept for it.
+    """The array on the device of ``like``, not to be changed: equal ones may share their memory, on one stream, as another would
+    not wait for the copy. Of those that hardly come again (not ``often``), only the latest few are kept for it.
     """
     if isinstance(like, np.ndarray):
         return array
-    found = (_uploaded if often else _uploaded_lately)(array.tobytes(), array.dtype, array.shape, like.device.id)
+    key = array.tobytes(), array.dtype, array.shape, like.device.id, sys.modules["cupy"].cuda.get_current_stream().ptr
+    found = (_uploaded if often else _uploaded_lately)(*key)
     if (recording := current()) is not None:
         recording.keep(found)
     return found
 
 
-def _upload(data: bytes, dtype, shape, device):
+def _upload(data: bytes, dtype, shape, device, stream):
     cupy, recording = sys.modules["cupy"], current()
     with cupy.cuda.Device(device), recording.beside() if recording is not None else contextlib.nullcontext():
         return cupy.array(np.frombuffer(data, dtype).reshape(shape))

@@ -6,6 +6,7 @@ import linecache
 import re
 import sys
 import traceback
+import weakref
 from collections.abc import Callable
 
 from minidl.cuda.memory import explained
@@ -14,7 +15,7 @@ from minidl.errors import CaptureError, DeviceError, UsageError
 from minidl.kernels.recording import Recording, current, recordable
 from minidl.nested import mapped
 from minidl.op import Op
-from minidl.tensor import Tensor
+from minidl.tensor import Tensor, mode
 
 REFUSED = re.compile("stream.*captur|captur.*stream", re.IGNORECASE)  # what CuPy and CUDA say of what cannot be recorded
 LIBRARIES = ("minidl", "cupy", "cupy_backends", "cupyx", "numpy")  # whose lines are not the user's
@@ -27,10 +28,11 @@ def capture(function: Callable) -> "CapturedStep":
 
     The first call with arguments of some shapes, dtypes and devices runs as it is; the second is recorded; from then on the
     recording runs. Each call makes exactly one step. Arguments are tensors, which are copied into the recording's buffers, and
-    anything hashable, which is recorded as it is. Results are detached, and the next call writes to the same memory: ``clone``
-    what shall last. Learning rates and other options of optimizers, their step counts and random numbers go on as without a
-    recording; everything else that Python does, it does only in the first two calls. With arguments on the CPU, or none that is
-    a tensor, every call runs as it is.
+    anything hashable, which is recorded as it is; both may stand in tuples, lists and dicts. With gradients switched off, or in
+    another ``autocast``, it is another recording. A method is captured for each object apart. Results are detached, and the next
+    call writes to the same memory: ``clone`` what shall last. Learning rates and other options of optimizers, their step counts
+    and random numbers go on as without a recording; everything else that Python does, it does only in the first two calls. With
+    arguments on the CPU, or none that is a tensor, every call runs as it is.
 
     Raises CaptureError if the step does what cannot be recorded, with its line and the reason; DeviceError for arguments on
     several devices; UsageError for tensors that require a gradient or arguments that cannot be hashed.
@@ -55,17 +57,23 @@ def capture(function: Callable) -> "CapturedStep":
 class CapturedStep:
     """What ``capture`` returns: to be called as the function. The recordings and their memory live as long as this object."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, graphs: dict | None = None):
         self.function = function
-        self._graphs: dict[tuple, _Graph | None] = {}  # by the arguments: None after the first call
+        self._graphs: dict[tuple, _Graph | None] = {} if graphs is None else graphs  # by the arguments: None after the first call
+        self._graphs_of = weakref.WeakKeyDictionary()  # a method's, by its object
         functools.update_wrapper(self, function)
 
+    def __get__(self, instance, owner=None):
+        """As a method: the step of this object, whose recordings live as long as it does."""
+        if instance is None or not hasattr(self.function, "__get__"):
+            return self
+        return CapturedStep(self.function.__get__(instance, owner), self._graphs_of.setdefault(instance, {}))
+
     def __call__(self, *args, **kwargs):
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        tensors, arguments = _tensors((args, kwargs)), _described(args, kwargs)
         device = _device(tensors)
         if device == CPU or current() is not None:
             return _detached(self.function(*args, **kwargs))
-        arguments = _described(args, kwargs)
         if arguments not in self._graphs:
             with recordable():
                 result = _detached(self.function(*args, **kwargs))
@@ -87,7 +95,7 @@ class _Graph:
     def __init__(self, function: Callable, args: tuple, kwargs: dict):
         self._cupy = sys.modules["cupy"]
         self._inputs: list[Tensor] = []
-        args, kwargs = [self._own(value) for value in args], {name: self._own(value) for name, value in kwargs.items()}
+        args, kwargs = mapped(self._own, (args, kwargs), Tensor)
         self._pool, self._recording = self._cupy.cuda.MemoryPool(), Recording()
         self._block = _Block(self._cupy, self._pool, 1)  # so that the pool is in use as long as this lives
         self._cupy.get_default_memory_pool().free_all_blocks()  # what the first call has used may be needed now
@@ -107,16 +115,14 @@ class _Graph:
         self._graph.launch()
         return self._result
 
-    def _own(self, value):
-        """A tensor's copy in memory of the recording's; anything else itself."""
-        if not isinstance(value, Tensor):
-            return value
+    def _own(self, value: Tensor) -> Tensor:
+        """A tensor's copy, which is fed."""
         self._inputs.append(Tensor(value.array.copy()))
         return self._inputs[-1]
 
     def _record(self, function):
         """The results of the function, all of whose work on the GPU goes into the graph instead of being done."""
-        with self._cupy.cuda.Stream(non_blocking=True) as stream, self._no_copies_from_the_cpu():
+        with self._cupy.cuda.Stream(non_blocking=True) as stream, self._no_copies_from_the_cpu(), _casts_apart():
             stream.begin_capture()  # the default stream has none
             try:
                 result = function()
@@ -152,10 +158,7 @@ class _Graph:
 
 
 class _Block:
-    """Memory from a pool, which is emptied when its last block is let go of: CuPy's free blocks outlive their pool, for ever.
-
-    Not so, as tests on the stand-in show, for a recording that dies in a cycle of references: its blocks find no pool.
-    """
+    """Memory from a pool, which is emptied when its last block is let go of: CuPy's free blocks outlive their pool, for ever."""
 
     pools = set()  # those in use, which must not die before their blocks
 
@@ -182,22 +185,49 @@ def _device(tensors: list[Tensor]) -> Device:
     return tensors[0].device if tensors else CPU
 
 
+def _tensors(value) -> list[Tensor]:
+    """All of them in a value, in their order."""
+    found = []
+    mapped(found.append, value, Tensor)
+    return found
+
+
 def _described(args: tuple, kwargs: dict) -> tuple:
-    """What a recording is made for: shape, dtype and device of tensors, type and value of anything else."""
-    described = []
-    for name, value in (*enumerate(args), *kwargs.items()):
-        if isinstance(value, Tensor):
-            if value.tracked:
-                raise UsageError(f"argument {name} of a captured step requires a gradient, which a copy of it would receive: "
-                                 "pass data, and let the function find its parameters by itself")
-            described.append((name, value.shape, value.dtype, value.device))
-        else:
-            described.append((name, type(value), value))
+    """What a recording is made for: shape, dtype and device of tensors, type and value of anything else, and the modes."""
+    modes = mode.recording, mode.autocast and frozenset(mode.autocast.dtypes.items())
+    described = (modes, *((name, _kind(name, value)) for name, value in (*enumerate(args), *kwargs.items())))
     try:
-        hash(tuple(described))
+        hash(described)
     except TypeError as error:
-        raise UsageError(f"arguments of a captured step are tensors, each by itself, or can be hashed: {error}") from None
-    return tuple(described)
+        raise UsageError("arguments of a captured step are tensors, or can be hashed, also in tuples, lists and dicts: "
+                         f"{error}") from None
+    return described
+
+
+def _kind(name, value) -> tuple:
+    """An argument, or a part of it, in the description."""
+    if isinstance(value, Tensor):
+        if value.tracked:
+            raise UsageError(f"argument {name} of a captured step requires a gradient, which a copy of it would receive: pass "
+                             "data, and let the function find its parameters by itself")
+        return value.shape, value.dtype, value.device
+    if isinstance(value, (tuple, list)):
+        return type(value), *(_kind(name, item) for item in value)
+    if isinstance(value, dict):
+        return dict, *((key, _kind(name, item)) for key, item in value.items())
+    return type(value), value
+
+
+@contextlib.contextmanager
+def _casts_apart():
+    """Parameters that autocast has cast before are not those that replays need."""
+    before = mode.autocast
+    if before is not None and before.casts is not None:
+        mode.autocast = before._replace(casts={})
+    try:
+        yield
+    finally:
+        mode.autocast = before
 
 
 def _detached(result):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from minidl.cuda.load import load_cupy
 from minidl.device import Device
+from minidl.kernels.streams import side_stream
 from minidl.nested import mapped
 from minidl.tensor import Tensor
 
@@ -29,7 +30,7 @@ def _moved(batch, device: Device):
 def _ahead(batches: Iterable, device: Device) -> Iterator:
     cuda = load_cupy().cuda
     with cuda.Device(device.index):
-        stream = cuda.Stream(non_blocking=True)
+        stream = side_stream()
 
     def send(batch):
         """The batch on its way, and the event that it has arrived."""

@@ -399,8 +399,85 @@ def test_arguments_on_two_devices_with_gradients_or_without_a_hash():
         step(x, minidl.ones(3, device="cpu"))
     with pytest.raises(UsageError, match="argument 1 of a captured step requires a gradient"):
         step(x, on_gpu(np.ones(2)).requires_grad_())
-    with pytest.raises(UsageError, match="unhashable type: 'list'"):
-        step(x, [1])
+    with pytest.raises(UsageError, match="unhashable type: 'set'"):
+        step(x, [1, {2}])
+    on_cpu = minidl.ones(3, device="cpu")
+    with pytest.raises(UsageError, match="argument b of a captured step requires a gradient"):
+        step(on_cpu, b={"weights": (minidl.ones(2, device="cpu", requires_grad=True),)})
+    with pytest.raises(UsageError, match="unhashable type: 'set'"):
+        step(on_cpu, {2})
+
+
+def test_tensors_within_tuples_lists_and_dicts_are_fed():
+    calls = []
+
+    @minidl.capture
+    def step(batch, *, scale=None):
+        calls.append(batch)
+        (x, [y, shift]), options = batch
+        return x * scale["by"] + y * options["factor"] + shift
+
+    for value in (1.0, 2.0, 3.0, 4.0):
+        x, y, by = (on_gpu(np.full(2, value + i, np.float32)) for i in range(3))
+        found = step(((x, [y, 10]), {"factor": 2}), scale={"by": by})
+        assert found.tolist() == [value * (value + 2) + (value + 1) * 2 + 10] * 2
+    assert len(calls) == 2 and len(step._graphs) == 1
+    assert step(((x, [y, 11]), {"factor": 2}), scale={"by": by}).tolist() == [4 * 6 + 5 * 2 + 11] * 2
+    assert len(step._graphs) == 2
+
+
+def test_without_gradients_or_in_another_precision_it_is_another_recording():
+    w, seen = on_gpu(np.ones((2, 2), np.float32)).requires_grad_(), []
+
+    @minidl.capture
+    def step(x):
+        y = x @ w
+        seen.append((y.requires_grad, y.dtype.name))
+        return y
+
+    x = on_gpu(np.ones((3, 2), np.float32))
+    for _ in range(3):
+        assert step(x).dtype == np.float32
+        with minidl.no_grad():
+            assert step(x).dtype == np.float32
+        with minidl.amp.autocast("cuda", "float16"):
+            assert step(x).dtype == np.float16
+    assert seen == [(True, "float32"), (False, "float32"), (True, "float16")] * 2
+
+
+def test_what_autocast_has_cast_outside_is_cast_anew_at_every_replay():
+    w = on_gpu(np.ones((2, 2), np.float32)).requires_grad_()
+    step = minidl.capture(lambda x: x @ w)
+    x = on_gpu(np.ones((3, 2), np.float32))
+    with minidl.amp.autocast("cuda", "float16"):
+        step(x), step(x)
+    for value in (2.0, 3.0):
+        w.data.fill_(value)
+        with minidl.amp.autocast("cuda", "float16"):
+            assert step(x).tolist() == [[2 * value] * 2] * 3
+
+
+class Scale:
+    def __init__(self, factor):
+        self.factor, self.calls = on_gpu(np.float32(factor)), 0
+
+    @minidl.capture
+    def step(self, x):
+        self.calls += 1
+        return x * self.factor
+
+
+def test_a_method_is_captured_for_each_object():
+    x, objects = on_gpu(np.ones(2, np.float32)), [Scale(2), Scale(3)]
+    for _ in range(3):
+        assert [each.step(x).tolist() for each in objects] == [[2, 2], [3, 3]]
+    assert [each.calls for each in objects] == [2, 2] and Scale(4).step(x).tolist() == [4, 4]
+    assert len(Scale.step._graphs_of) == 2
+    del objects
+    gc.collect()
+    assert not Scale.step._graphs_of and Scale.step(Scale(5), x).tolist() == [5, 5]
+    model = nn.Linear(2, 3).to("cuda")
+    assert type("Holder", (), {"step": minidl.capture(model)})().step(x).tolist() == model(x).tolist()
 
 
 def test_the_memory_of_a_recording_goes_with_it_but_for_gradients_that_are_held():
@@ -420,9 +497,19 @@ def test_the_memory_of_a_recording_goes_with_it_but_for_gradients_that_are_held(
     assert pool not in _Block.pools and pool.total_bytes() == 0
 
 
-def test_the_gpu_gets_the_memory_of_a_recording_back():
+class InCycle:
+    def __init__(self):
+        self.step = minidl.capture(self.double_and_sum)
+
+    def double_and_sum(self, x):
+        return x * 2, x.sum() * x
+
+
+@pytest.mark.parametrize("made", [lambda: minidl.capture(lambda x: (x * 2, x.sum() * x)), lambda: InCycle().step],
+                         ids=["alone", "in a cycle of references"])
+def test_the_gpu_gets_the_memory_of_a_recording_back(made):
     def use():
-        step = minidl.capture(lambda x: (x * 2, x.sum() * x))
+        step = made()
         for _ in range(3):
             step(x)
 

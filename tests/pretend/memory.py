@@ -44,6 +44,7 @@ class _Pool:
 
     def __init__(self):
         self._used, self._total, self._limits = Counter(), Counter(), Counter()  # by device; 0 is no limit
+        self.weakref = weakref.ref(self)  # kept here, so that it does not die with a cycle of references that has memory
 
     def malloc(self, size):
         device, size = current.device, -(-size // ROUNDED) * ROUNDED
@@ -92,7 +93,7 @@ class PooledMemory:
     """What a pool gave. The pool gets it back when nobody holds it any more, if the pool is still there."""
 
     def __init__(self, pool, device, size):
-        self.ptr, self.device_id, self._pool, self._size = id(self), device, weakref.ref(pool), size
+        self.ptr, self.device_id, self._pool, self._size = id(self), device, pool.weakref, size
 
     def __del__(self):
         if (pool := self._pool()) is not None:
