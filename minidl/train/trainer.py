@@ -30,6 +30,7 @@ from minidl.train.sums import Sums
 
 MOST_CLASSES = 100  # in a confusion matrix that can be drawn
 AMP = {"off": None, "bf16": "bfloat16", "fp16": "float16"}
+MOST_OVERFLOWS = 16  # in a row: they bring a scale of 2 ** 16 down to 1, and what overflows then, does so by itself
 TRIED = 2  # batches of each kind that run before the first epoch
 
 
@@ -81,7 +82,8 @@ class Trainer:
         """Train up to ``epochs`` epochs in all, and return the metrics of the last.
 
         Before the first, two batches of each loader are tried without a trace, so that a mistake shows in seconds. Raises
-        DivergedError when the loss becomes NaN or infinite; the last checkpoint stays.
+        DivergedError when the loss becomes NaN or infinite, with ``amp`` "fp16" more than 16 times in a row: a single one makes
+        the scaler leave out a step, and is left out of the metrics. The last checkpoint stays.
         """
         require("matplotlib", extra="train")  # which is needed after the first epoch: say so before it
         if self.epoch == 0:
@@ -129,17 +131,19 @@ class Trainer:
         self.model.train()
         progress.begin(self.epoch, len(self.train))
         by_epoch = isinstance(self.schedule, ReduceLROnPlateau)
-        sums, count, start = Sums(), 0, time.perf_counter()
+        sums, count, overflows, start = Sums(), 0, 0, time.perf_counter()
         batches = _Timed(prefetch(self.train, self.device))
         while group := list(islice(batches, self.accumulate)):
             share = 1 / sum(len(labels) for _, labels in group)
             self.optimizer.zero_grad()
             for images, labels in group:
                 output, loss = self._forward(images, labels)
-                sums.add(loss, output, labels)
-                if sums.due:
-                    self._check(sums.read(), count)
                 self.scaler.scale(loss if len(group) == 1 else loss * (len(labels) * share)).backward()
+                overflows = overflows + 1 if self._overflowed(loss) else 0
+                if not 0 < overflows <= MOST_OVERFLOWS:
+                    sums.add(loss, output, labels)
+                    if sums.due:
+                        self._check(sums.read(), count)
                 count += len(labels)
                 progress.advance(*sums.means, count / (time.perf_counter() - start))
             self.scaler.step(self.optimizer)
@@ -148,7 +152,7 @@ class Trainer:
                 self.schedule.step()
         if not count:
             raise DataError("there is nothing to train on: the loader gave no batch")
-        self._check(sums.read(), count)
+        self._check(sums.read() if sums.count else math.nan, count)
         seconds = time.perf_counter() - start
         tested = self._evaluate(self.test)
         row = {"epoch": self.epoch + 1, "train_loss": sums.means[0], "train_accuracy": sums.means[1],
@@ -167,6 +171,10 @@ class Trainer:
     def _evaluate(self, loader) -> dict:
         with self.precision:
             return evaluate(self.model, loader, self.loss, self.device)
+
+    def _overflowed(self, loss) -> bool:
+        """Whether the scaler, which waits for the GPU as this does, will leave out the step because of the loss itself."""
+        return self.scaler.is_enabled() and not math.isfinite(loss.item())
 
     def _check(self, loss: float, count: int) -> None:
         if not math.isfinite(loss):

@@ -1,6 +1,7 @@
 """Memory of a GPU, real or pretended: figures, peaks, what happens when it runs out; pinned memory; batches ahead of time."""
 
 import gc
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from minidl.cuda import pinned
 from minidl.cuda.load import load_cupy
 from minidl.data import DataLoader, TensorDataset, prefetch
 from minidl.errors import DeviceError, MinidlError, OutOfMemoryError, ShapeError
+from minidl.kernels import streams
+from minidl.kernels.recording import uploaded
 
 pytestmark = pytest.mark.skipif(not cuda.is_available(), reason="run with --device pretend, or cuda")
 KILOBYTE = 1024  # two of the pieces in which CuPy gives out memory
@@ -177,6 +180,35 @@ def test_one_batch_ahead():
     assert taken == [0, 1] and first["x"].device.type == "cuda" and first["name"] == ["0"]
     assert next(batches)["x"].tolist() == [1, 1] and taken == [0, 1, 2]
     batches.close()
+
+
+def test_a_thread_has_one_stream_beside(monkeypatch):
+    """CuPy keeps memory for each, for ever."""
+    made, stream = [], load_cupy().cuda.Stream
+    monkeypatch.setattr(load_cupy().cuda, "Stream", lambda **options: made.append(stream(**options)) or made[-1])
+    streams._stream.cache_clear()
+
+    def use():
+        for _ in range(3):
+            assert [x.item() for x in prefetch([minidl.ones((), device="cpu")], "cuda")] == [1]
+
+    use()
+    assert len(made) == 1
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert len(made) == 2
+
+
+def test_constants_are_uploaded_for_each_stream():
+    """Another one would not wait for the copy."""
+    cupy = load_cupy()
+    constant, like = np.arange(7), cupy.zeros(1)
+    found = uploaded(constant, like)
+    assert uploaded(constant.copy(), like) is found
+    with cupy.cuda.Stream(non_blocking=True):
+        other = uploaded(constant, like)
+        assert other is not found and other.get().tolist() == found.get().tolist() == constant.tolist()
 
 
 def test_an_error_comes_after_the_batches_before_it():

@@ -195,6 +195,42 @@ def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path, value):
     assert all(np.isfinite(p.numpy()).all() for p in minidl.load(tmp_path / "checkpoint.safetensors")["model"].values())
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_overflows_in_float16_is_left_out(tmp_path, value):
+    """The scale falls; metrics know nothing of it. An epoch of nothing else is another matter."""
+    run = make(tmp_path, amp="fp16")
+    calls, forward, wrong = itertools.count(1), run._forward, set()
+
+    def poisoned(images, labels):
+        logits, loss = forward(images, labels)
+        return logits, loss * value if run.model.training and next(calls) in wrong else loss
+
+    run._forward = poisoned
+    wrong.update((5, 6))  # two are tried
+    row = run.fit(1)
+    assert run.scaler.get_scale() == 2.0**14 and math.isfinite(row["train_loss"]) and row["train_accuracy"] <= 1
+    wrong.update(range(1, 99))
+    with pytest.raises(DivergedError, match="became nan in epoch 2, after 50 images"):  # no loss at all
+        run.fit(2)
+    assert all(np.isfinite(p.numpy()).all() for p in run.model.parameters())
+
+
+def test_more_overflows_in_a_row_than_the_scale_explains(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "MOST_OVERFLOWS", 3)
+    run = make(tmp_path, amp="fp16")
+    forward, seen = run._forward, []
+
+    def poisoned(images, labels):
+        logits, loss = forward(images, labels)
+        seen.append(len(labels))
+        return logits, loss * math.inf if len(seen) > 2 else loss  # two are tried
+
+    run._forward = poisoned
+    with pytest.raises(DivergedError, match="became inf in epoch 1, after"):
+        run.fit(1)
+    assert len(seen) >= 2 + 4  # a GPU is asked ten times a second
+
+
 def test_divergence_of_itself(tmp_path):
     """A rate of 1e30 makes weights, and then the loss, infinite or NaN."""
     run = make(tmp_path, lr=1e30)
