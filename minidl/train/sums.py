@@ -16,11 +16,11 @@ class Sums:
     def __init__(self):
         self.loss, self.hits, self.count, self.means, self.last = 0.0, 0, 0, (0.0, 0.0), -math.inf
 
-    def add(self, loss, output, labels) -> None:
-        """A batch: its mean loss, what the model gave, which may be more than logits in training, and the labels."""
-        logits, self.device = getattr(output, "logits", output).array, loss.device
+    def add(self, loss, logits, labels) -> None:
+        """A batch: its mean loss, the logits, and the labels."""
+        self.device = loss.device
         self.loss = self.loss + loss.array.astype(np.float64) * len(labels)
-        self.hits = self.hits + (logits.argmax(1) == labels.array).sum()
+        self.hits = self.hits + (logits.array.argmax(1) == labels.array).sum()
         self.count += len(labels)
 
     @property

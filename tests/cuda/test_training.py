@@ -10,6 +10,7 @@ from minidl import cuda, nn, optim
 from minidl.cli import main
 from minidl.data import DataLoader, Digits, Subset
 from minidl.kernels.cuda import launch
+from minidl.kernels.recording import recordable
 from minidl.models.classify import transfer
 from minidl.nn.utils import device_of
 from minidl.study import occlusion, record
@@ -51,6 +52,28 @@ def test_the_same_training(tmp_path):
         assert its.device.type == "cuda" and its.grad.device.type == "cuda"
         np.testing.assert_allclose(its.detach().numpy(), ours.detach().numpy(), **CLOSE)
     assert all(path.stat().st_size > 0 for path in (tmp_path / "cuda").iterdir())
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"amp": "fp16"}])
+def test_captured_steps_train_to_the_same_bits(tmp_path, options):
+    """With a smaller last batch, and continued after the first epoch; each epoch is recorded anew."""
+    def fitted(name, epochs, **more):
+        run = trainer("cuda", RunFolder(tmp_path / name).create({}), **options, **more)
+        minidl.manual_seed(5)
+        run.fit(epochs)
+        return run
+
+    with recordable():  # the same kernels
+        plain = fitted("plain", 2)
+    straight = fitted("straight", 2, captured=True)
+    fitted("parts", 1, captured=True)
+    resumed = trainer("cuda", RunFolder(tmp_path / "parts").open(), **options, captured=True)
+    resumed.resume()
+    resumed.fit(2)
+    for run in (straight, resumed):
+        np.testing.assert_array_equal(metrics(run)[:, :2], metrics(plain)[:, :2])  # tests may use other kernels
+        for p, expected in zip(run.model.state_dict().values(), plain.model.state_dict().values(), strict=True):
+            np.testing.assert_array_equal(p.numpy(), expected.numpy())
 
 
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
