@@ -51,7 +51,7 @@ def a_run(tmp_path_factory):
 
 
 def test_train_eval_resume(tmp_path, capsys):
-    assert main([*TINY, "--out", "runs/x", "--seed", "3"]) == 0
+    assert main([*TINY, "--out", "runs/x", "--seed", "3", "--capture"]) == 0  # which changes nothing on the CPU
     *_, folder, result = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"test accuracy \d+\.\d\d %", result) and folder == "pictures, metrics and checkpoint are in runs/x"
     assert main(["eval", "runs/x"]) == 0
@@ -60,6 +60,7 @@ def test_train_eval_resume(tmp_path, capsys):
     assert len((tmp_path / "runs/x/metrics.jsonl").read_text().splitlines()) == 2
     config = json.loads((tmp_path / "runs/x/config.json").read_text())
     assert config["epochs"] == 2 and config["seed"] == 3 and config["batch_size"] == 256 and config["augment"] is False
+    assert config["capture"] is True
 
 
 def test_a_run_of_before_mixed_precision_goes_on(tmp_path):
