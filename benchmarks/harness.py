@@ -73,6 +73,8 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",),
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for every framework (default: all)")
     if cases != ("",):
         parser.add_argument("--only", nargs="+", choices=cases, default=cases, help="these cases alone")
+    if len(peers) > 1:
+        parser.add_argument("--peers", nargs="+", choices=peers, default=peers, help="these alone")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON (default benchmarks/results)")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -80,6 +82,7 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",),
         _work(module, options.threads, *options.worker)
         return
     name = module.removeprefix("benchmarks.").replace(".", "_")
+    peers = getattr(options, "peers", peers)
     installed = [peer for peer in peers if importlib.util.find_spec(peer.split()[0])]
     for peer in sorted(set(peers) - set(installed)):
         print(f"{peer} is not installed, and left out")
