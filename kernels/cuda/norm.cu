@@ -24,8 +24,8 @@ __device__ Moments moments(double count, double pivot, double sum, double square
 }
 
 __device__ Moments moments_of_part(const Share &s, const real *x) {
-    bool packs = aligned(x) && s.inner % LANES == 0;
-    int n = packs ? LANES : 1;
+    bool packs = aligned(x);
+    int n = numbers_of_step(s, packs);
     Range range = range_of(s, n);
     wide pivot = s.exists ? wide(x[place_of(s, n, range.from)]) : wide(0);
     double sum = 0, squares = 0;

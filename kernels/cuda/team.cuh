@@ -11,6 +11,7 @@
 #include "warp.cuh"
 
 enum Team { WARP, BLOCK, COLUMN };
+constexpr int HALF = LANES == 8 ? 4 : 1;
 
 struct Share {  // of one thread
     int team, member, members;
@@ -84,9 +85,17 @@ template <int N, class F> __device__ void steps(const Share &s, F f) {
     for (; at < range.count; at += s.members) one();
 }
 
+// How many numbers a step takes: a pack, or half of one (rows of 14 x 14 numbers of 16 bits can be cut no better), or one.
+__device__ int numbers_of_step(const Share &s, bool packs) {
+    return packs && s.inner % LANES == 0 ? LANES : packs && s.inner % HALF == 0 ? HALF : 1;
+}
+
 template <class F> __device__ void walk(const Share &s, bool packs, F f) {
-    if (packs && s.inner % LANES == 0)
+    int n = numbers_of_step(s, packs);
+    if (n == LANES)
         steps<LANES>(s, f);
+    else if (HALF > 1 && n == HALF)
+        steps<HALF>(s, f);
     else
         steps<1>(s, f);
 }
