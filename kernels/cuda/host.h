@@ -7,7 +7,6 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <type_traits>
 #include <vector>
 
@@ -30,7 +29,7 @@ template <class N> N rsqrt(N value) { return 1 / sqrt(value); }
 namespace host {
 
 inline uint16_t half_of(float value) {
-    _Float16 half = value;
+    _Float16 half = static_cast<_Float16>(value);
     uint16_t bits;
     std::memcpy(&bits, &half, sizeof bits);
     return bits;
@@ -54,7 +53,8 @@ struct Fiber {
 static std::vector<Fiber> fibers;
 static std::vector<char> stacks;
 static ucontext_t scheduler;
-static const std::function<void()> *body;
+static void (*kernel)(void **arguments);  // what a thread does
+static void **arguments;
 static uint32_t chance;
 constexpr size_t STACK = 64 << 10;
 
@@ -66,7 +66,7 @@ inline void wait(Waits what) {
 }
 
 inline void enter() {
-    (*body)();
+    kernel(arguments);
     wait(ENDED);
 }
 
@@ -114,14 +114,14 @@ inline bool run_fibers(int threads) {
     }
 }
 
-inline int run(long long blocks, int threads, const std::function<void()> &kernel) {
-    gridDim.x = blocks, blockDim.x = threads, body = &kernel, chance = 1;
+inline int run(long long blocks, int threads, void (*function)(void **), void **values) {
+    gridDim.x = blocks, blockDim.x = threads, kernel = function, arguments = values, chance = 1;
     for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
         if (BARRIERS) {
             if (!run_fibers(threads)) return 1;
             continue;
         }
-        for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) kernel();
+        for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) kernel(arguments);
     }
     return 0;
 }

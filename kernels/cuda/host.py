@@ -20,8 +20,6 @@ from minidl.kernels.cuda.launch import C_TYPES, code, options, structs
 
 HEADER = Path(__file__).with_name("host.h")
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([\w, ]+\)\s)?(\w+)\(([^)]*)\)')
-# The last: what is filled under a condition, and read under the same, as rows in registers are.
-IGNORED = ("-Wno-unknown-pragmas", "-Wno-sign-compare", "-Wno-maybe-uninitialized")
 DTYPES = {"int": np.int32, "long long": np.int64, "unsigned": np.uint32, "bool": np.bool_, "float": np.float32,
           "double": np.float64}
 
@@ -66,7 +64,7 @@ def _compiled(file, dtype):
     optimised = ("-O0", "-g") if os.environ.get("MINIDL_CUDA_DEBUG") == "1" else ("-O2",)
     barriers = int("__sync" in text or "_sync(" in text)
     command = [compiler, *options(dtype.name), f"-DBARRIERS={barriers}", *optimised, "-shared", "-fPIC", "-ffp-contract=off",
-               "-Wall", "-Werror", *IGNORED, str(path), "-o", str(out)]
+               str(path), "-o", str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{file}.cu does not compile as C++:\n{result.stderr}")
@@ -91,4 +89,4 @@ def _launcher(name, parameters) -> str:
     """C++ that unpacks the arguments and runs all blocks; 0 if all is well."""
     values = ", ".join(f"*({kind}{' *' * pointer} *) args[{i}]" for i, (kind, pointer, _) in enumerate(parameters))
     return (f'extern "C" int launch_{name}(long long blocks, int threads, void **args) {{\n'
-            f"    return host::run(blocks, threads, [&] {{ {name}({values}); }});\n}}\n")
+            f"    return host::run(blocks, threads, [](void **args) {{ {name}({values}); }}, args);\n}}\n")
