@@ -5,6 +5,7 @@
 - ``gemm``: everything else: tiles of an implicit matrix product, in plain arithmetic (conv_gemm).
 """
 
+import functools
 import math
 
 from minidl.kernels import note
@@ -32,13 +33,18 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
 
 def _choose(name, array, x_shape, w_shape, geometry):
     """The kernel ``name`` by the algorithm that suits arrays like this."""
-    if max(math.prod(x_shape), x_shape[0] * w_shape[0] * math.prod(windows(x_shape[2:], w_shape[2:], geometry))) > LARGEST:
-        module, why = portable, "im2col: too many elements to count in 32 bits"
-    elif x_shape[1] == geometry.groups > 1:
-        module, why = conv_depthwise, "depthwise: each channel is a group of its own"
-    elif tensor := conv_tensor.suits(array, w_shape, geometry):
-        module, why = conv_tensor, tensor
-    else:
-        module, why = conv_gemm, "gemm: tiles of an implicit matrix product"
+    module, why = _algorithm(x_shape, w_shape, geometry, conv_tensor.takes(array))
     note(name, "cuda", why)
     return getattr(module, name)
+
+
+@functools.lru_cache(4096)
+def _algorithm(x_shape, w_shape, geometry, tensor):
+    """The module, and why; ``tensor``: what conv_tensor says of the arrays."""
+    if max(math.prod(x_shape), x_shape[0] * w_shape[0] * math.prod(windows(x_shape[2:], w_shape[2:], geometry))) > LARGEST:
+        return portable, "im2col: too many elements to count in 32 bits"
+    if x_shape[1] == geometry.groups > 1:
+        return conv_depthwise, "depthwise: each channel is a group of its own"
+    if tensor and conv_tensor.suits(w_shape, geometry):
+        return conv_tensor, tensor
+    return conv_gemm, "gemm: tiles of an implicit matrix product"

@@ -4,6 +4,8 @@ Numbers are rounded as the tensor cores take them (float32 to tf32, whose unit r
 2^-8), multiplied exactly, and summed in float32. float32 arrays are for callers who allow that rounding.
 """
 
+import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -72,6 +74,16 @@ class Correlation(NamedTuple):
         return np.array(tuple(numbers), CORRELATION)[()]
 
 
+class Plan(NamedTuple):
+    """How a kernel is launched, which follows from sizes: its name, the blocks, and the sums' ``parts`` of so many steps each."""
+
+    kernel: str
+    blocks: int
+    parts: int
+    length: int
+    correlation: np.void
+
+
 def takes(array) -> str | None:
     """What products of numbers like these run on: the tensor cores of their GPU, or None if it has none for the dtype, or float32
     may not be rounded. The host plays all.
@@ -79,62 +91,50 @@ def takes(array) -> str | None:
     >>> takes(np.ones(1, np.float16)), takes(np.ones(1))
     ('tensor cores, float16', None)
     """
-    dtype = array.dtype
-    if dtype.name not in SINCE or (dtype == np.float32 and kernels.float32_matmul_precision() == "highest"):
+    capability = None if isinstance(array, np.ndarray) else array.device.compute_capability
+    return _takes(array.dtype, capability, kernels.float32_matmul_precision() == "highest")
+
+
+@functools.cache
+def _takes(dtype, capability, exact) -> str | None:
+    if dtype.name not in SINCE or dtype == np.float32 and exact:
         return None
-    if not isinstance(array, np.ndarray) and int(array.device.compute_capability) < SINCE[dtype.name]:
+    if capability is not None and int(capability) < SINCE[dtype.name]:
         return None
     return f"tensor cores, {'tf32' if dtype == np.float32 else dtype}"
 
 
-def suits(x, w_shape, geometry) -> str | None:
-    """Why a convolution should run here, or None. Groups of few channels would leave most of a tile empty."""
-    if geometry.groups > 1 and min(w_shape[0] // geometry.groups, w_shape[1]) < FEW:
-        return None
-    return takes(x)
+def suits(w_shape, geometry) -> bool:
+    """Whether convolutions of this kind are faster here. Groups of few channels would leave most of a tile empty."""
+    return geometry.groups == 1 or min(w_shape[0] // geometry.groups, w_shape[1]) >= FEW
 
 
 def conv2d(x, w, b, geometry, relu=False):
     """As the portable kernel."""
-    out_size = windows(x.shape[2:], w.shape[2:], geometry)
-    y = namespace(x).empty((x.shape[0], w.shape[0], *out_size), x.dtype)
-    grouped = w.reshape(geometry.groups, w.shape[0] // geometry.groups, *w.shape[1:])
-    weights = derived(w, "channels last", lambda: weights_last(grouped.transpose(0, 1, 3, 4, 2)))
-    _launch(images_last(x, geometry.groups), weights, b, y, relu, _forward(x, w.shape, geometry))
+    correlation = _forward(x.shape, w.shape, geometry, x.dtype)
+    y = namespace(x).empty((x.shape[0], w.shape[0], *correlation.out_size), x.dtype)
+    weights = derived(w, "channels last", lambda: weights_last(_grouped(w, geometry.groups).transpose(0, 1, 3, 4, 2)))
+    _launch(images_last(x, geometry.groups), weights, b, y, relu, correlation)
     return y
 
 
 def conv2d_input_grad(gy, w, x_shape, geometry):
-    """As the portable kernel, a convolution of gy for each phase of the stride.
-
-    Pixel h is read by tap a of window i where h + padding = stride i + dilation a. So the pixels with one remainder of
-    h + padding by the stride see every (stride / gcd(stride, dilation))-th tap only; among them, a step to the next tap is a step
-    back to an earlier window.
-    """
-    gx = namespace(gy).empty(x_shape, gy.dtype)
-    groups, (_, channels, height, width) = geometry.groups, x_shape
-    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(1, 2)
-    along = zip(x_shape[2:], w.shape[3:], geometry.stride, geometry.padding, geometry.dilation, strict=True)
-    rows, columns = ([_phase(pixel, *axis) for pixel in range(min(axis[2], axis[0]))] for axis in along)
-    images, chunks = images_last(gy, groups), chunks_of(w.shape[2], gy.dtype)
-    for h, row in enumerate(rows):
-        for v, column in enumerate(columns):
-            part = w[..., row.taps, column.taps]
-            if not part.size:
-                gx[:, :, h :: geometry.stride[0], v :: geometry.stride[1]] = 0
-                continue
-            correlation = Correlation(
-                groups, channels // groups, part.shape[2], gy.shape[2:], x_shape[0], (row.pixels, column.pixels), part.shape[3:],
-                (1, 1), (row.first, column.first), (row.step, column.step), chunks,
-                places=(height * width, h * width + v, geometry.stride[0] * width, geometry.stride[1]))
-            _launch(images, weights_last(part.transpose(0, 1, 3, 4, 2)), None, gx, False, correlation)
+    """As the portable kernel, a convolution of gy for each phase of the stride."""
+    gx, images = namespace(gy).empty(x_shape, gy.dtype), images_last(gy, geometry.groups)
+    w = _grouped(w, geometry.groups).transpose(0, 2, 3, 4, 1)
+    for pixels, taps, correlation in _phases(x_shape, gy.shape, w.shape, geometry, gy.dtype):
+        if correlation is None:
+            gx[pixels] = 0
+        else:
+            _launch(images, weights_last(w[taps]), None, gx, False, correlation)
     return gx
 
 
 def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
     gw = namespace(x).empty(w_shape, x.dtype)
-    _launch_weights(images_last(gy, geometry.groups), images_last(x, geometry.groups), gw, _forward(x, w_shape, geometry))
+    correlation = _forward(x.shape, w_shape, geometry, x.dtype)
+    _launch_weights(images_last(gy, geometry.groups), images_last(x, geometry.groups), gw, correlation)
     return gw
 
 
@@ -157,11 +157,48 @@ def matmul(x, y):
     return z
 
 
+def _grouped(w, groups):
+    """w (O, C, KH, KW) -> (groups, O of a group, C, KH, KW)."""
+    return w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+
+
+@functools.lru_cache(4096)
+def _forward(x_shape, w_shape, geometry, dtype) -> Correlation:
+    out_size = oh, ow = windows(x_shape[2:], w_shape[2:], geometry)
+    first = -geometry.padding[0], -geometry.padding[1]
+    return Correlation(geometry.groups, w_shape[0] // geometry.groups, w_shape[1], x_shape[2:], x_shape[0], out_size, w_shape[2:],
+                       geometry.stride, first, geometry.dilation, chunks_of(w_shape[1], dtype), places=(oh * ow, 0, ow, 1))
+
+
+@functools.lru_cache(4096)
+def _phases(x_shape, gy_shape, w_shape, geometry, dtype) -> list:
+    """Of the gradient in x: where to find the pixels of each phase in gx and their taps in w (groups, C, KH, KW, O of a group),
+    and what gives them, or None if no tap sees them.
+
+    Pixel h is read by tap a of window i where h + padding = stride i + dilation a. So the pixels with one remainder of
+    h + padding by the stride see every (stride / gcd(stride, dilation))-th tap only; among them, a step to the next tap is a step
+    back to an earlier window.
+    """
+    groups, channels, *window, inner = w_shape
+    (images, _, height, width), (sh, sw), phases = x_shape, geometry.stride, []
+    along = zip(x_shape[2:], window, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    rows, columns = ([_phase(pixel, *axis) for pixel in range(min(axis[2], axis[0]))] for axis in along)
+    for (h, row), (v, column) in itertools.product(enumerate(rows), enumerate(columns)):
+        correlation = None if not channels * inner * row.count * column.count else Correlation(
+            groups, channels, inner, gy_shape[2:], images, (row.pixels, column.pixels), (row.count, column.count), (1, 1),
+            (row.first, column.first), (row.step, column.step), chunks_of(inner, dtype),
+            places=(height * width, h * width + v, sh * width, sw))
+        pixels, taps = (..., slice(h, None, sh), slice(v, None, sw)), (..., row.taps, column.taps, slice(None))
+        phases.append((pixels, taps, correlation))
+    return phases
+
+
 class Phase(NamedTuple):
-    """Along one axis: every ``stride``-th pixel, and the taps that they see."""
+    """Along one axis: every ``stride``-th pixel, and the taps that they see, ``count`` of them."""
 
     pixels: int
     taps: slice
+    count: int
     first: int  # the window that reads the first pixel with the first tap
     step: int  # from there to the window that reads it with the next one
 
@@ -170,43 +207,53 @@ def _phase(pixel: int, size: int, kernel: int, stride: int, padding: int, dilati
     """Pixels ``pixel``, ``pixel`` + stride, ... of an axis."""
     apart = stride // math.gcd(stride, dilation)
     tap = next((a for a in range(min(apart, kernel)) if (pixel + padding - a * dilation) % stride == 0), kernel)
-    return Phase(-(-(size - pixel) // stride), slice(tap, None, apart), (pixel + padding - tap * dilation) // stride,
+    taps = slice(tap, None, apart)
+    return Phase(-(-(size - pixel) // stride), taps, len(range(kernel)[taps]), (pixel + padding - tap * dilation) // stride,
                  -apart * dilation // stride)
-
-
-def _forward(x, w_shape, geometry) -> Correlation:
-    size, window, (oh, ow) = x.shape[2:], w_shape[2:], windows(x.shape[2:], w_shape[2:], geometry)
-    first = -geometry.padding[0], -geometry.padding[1]
-    return Correlation(geometry.groups, w_shape[0] // geometry.groups, w_shape[1], size, x.shape[0], (oh, ow), window,
-                       geometry.stride, first, geometry.dilation, chunks_of(w_shape[1], x.dtype), places=(oh * ow, 0, ow, 1))
 
 
 def _launch(images, weights, bias, y, relu, correlation):
     """``images`` and ``weights`` with their channels last."""
-    shape, depth = (correlation.rows, correlation.pixels), math.prod(correlation.window) * correlation.chunks
-    tile = _tile(*shape, correlation.groups)
-    whole = bias is not None or relu or y.size != shape[0] * shape[1] * correlation.groups  # a part of y
-    _launch_in_parts(f"correlate_{tile.name}", tile.count(*shape) * correlation.groups, -(-depth // CHUNKS), whole,
-                     (images, weights, bias), y, (relu,), correlation)
+    plan = _plan(correlation, y.dtype, y.size, bias is not None or relu)
+    _launch_in_parts(plan, (images, weights, bias), y, (relu,))
 
 
 def _launch_weights(gy, x, gw, correlation):
     """``gy`` and ``x`` with their channels last."""
-    shape = correlation.rows, math.prod(correlation.window) * correlation.chunks * CHUNK // x.itemsize
-    tile = next((tile for tile in TILES if tile.fits(*shape)), TILES[-1])
-    steps = -(-correlation.pixels // _depth(x.dtype))
-    _launch_in_parts(f"weights_{tile.name}", tile.count(*shape) * correlation.groups, steps, False, (gy, x), gw, (), correlation)
+    _launch_in_parts(_weights_plan(correlation, gw.dtype), (gy, x), gw)
 
 
-def _launch_in_parts(name, tiles, steps, whole, inputs, out, options, correlation):
-    """Run a kernel of conv_tensor.cu, on its sums in parts unless they must stay ``whole``, and add these up."""
-    length = steps if whole else _length(steps, tiles, _depth(out.dtype))
-    parts = max(1, -(-steps // length)) if length else 1
-    sums = namespace(out).empty((parts, *out.shape), np.float32) if parts > 1 else None
-    launch(f"conv_tensor.{name}", tiles * parts, *inputs, out, *options, sums, length, correlation.struct(), dtype=out.dtype,
+def _launch_in_parts(plan, inputs, out, options=()):
+    """Run a kernel of conv_tensor.cu, on its sums in parts where there are several, and add these up."""
+    sums = namespace(out).empty((plan.parts, *out.shape), np.float32) if plan.parts > 1 else None
+    launch(plan.kernel, plan.blocks, *inputs, out, *options, sums, plan.length, plan.correlation, dtype=out.dtype,
            per_item=THREADS)
     if sums is not None:
-        launch("parts.sum_parts", out.size, sums, parts, out, dtype=out.dtype)
+        launch("parts.sum_parts", out.size, sums, plan.parts, out, dtype=out.dtype)
+
+
+@functools.lru_cache(4096)
+def _plan(correlation, dtype, size, ended) -> Plan:
+    """For an output of ``size`` numbers. Sums stay whole if they are of a part of it, or ``ended`` by a bias or a ReLU."""
+    shape, steps = (correlation.rows, correlation.pixels), -(-math.prod(correlation.window) * correlation.chunks // CHUNKS)
+    tile = _tile(*shape, correlation.groups)
+    tiles = tile.count(*shape) * correlation.groups
+    whole = ended or size != math.prod(shape) * correlation.groups
+    length = steps if whole else _length(steps, tiles, _depth(dtype))
+    return _cut(f"correlate_{tile.name}", tiles, steps, length, correlation)
+
+
+@functools.lru_cache(4096)
+def _weights_plan(correlation, dtype) -> Plan:
+    shape = correlation.rows, math.prod(correlation.window) * correlation.chunks * CHUNK // dtype.itemsize
+    tile = next((tile for tile in TILES if tile.fits(*shape)), TILES[-1])
+    tiles, steps = tile.count(*shape) * correlation.groups, -(-correlation.pixels // _depth(dtype))
+    return _cut(f"weights_{tile.name}", tiles, steps, _length(steps, tiles, _depth(dtype)), correlation)
+
+
+def _cut(name, tiles, steps, length, correlation) -> Plan:
+    parts = max(1, -(-steps // length)) if length else 1
+    return Plan(f"conv_tensor.{name}", tiles * parts, parts, length, correlation.struct())
 
 
 def _tile(rows: int, columns: int, groups: int) -> Tile:

@@ -21,6 +21,8 @@ C_TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "floa
            "bfloat16": ("bfloat16", "float")}  # real, wide
 STANDARD = "-std=c++17"
 NVRTC = ("-default-device",)  # functions of the GPU without saying so: lambdas with ``auto`` parameters can't say it
+NULL = np.uint64(0)
+PLAIN = {int: np.int32, float: np.float64, bool: np.bool_, type(None): lambda none: NULL}  # OverflowError for an int too large
 STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.MULTILINE | re.DOTALL)
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 
@@ -40,30 +42,32 @@ def _ready(array):
 def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, per_thread: int = 1) -> None:
     """Run kernel ``name`` ("file.function") with ``per_item`` threads for each item, or a thread for each ``per_thread`` items.
     ``dtype``: what the file calls ``real``.
+
+    Raises ValueError for arrays that are not on the current GPU: CuPy would pass an array of one element of NumPy's by value, and
+    the address of another GPU's as it is.
     """
     if not items:
         return
-    file, _, function = name.partition(".")
     blocks = -(-items * per_item // (per_thread * THREADS))
-    args = [np.int64(items), *map(_plain, args)]
-    if isinstance(next(arg for arg in args if not isinstance(arg, np.generic)), np.ndarray):
+    values, arrays = [np.int64(items)], []
+    for arg in args:  # for every launch: a loop without calls of ours
+        plain = PLAIN.get(type(arg))
+        if plain is not None:
+            arg = plain(arg)
+        elif not isinstance(arg, np.generic):
+            arrays.append(arg)
+        values.append(arg)
+    if isinstance(arrays[0], np.ndarray):
         from minidl.kernels.cuda import host
 
-        host.run(file, function, np.dtype(dtype), blocks, THREADS, args)
-    else:
-        _check(name, args)
-        args = (np.asarray(arg) if isinstance(arg, np.void) else arg for arg in args)  # CuPy takes a struct as an array of one
-        _kernel(file, np.dtype(dtype), function)((blocks,), (THREADS,), tuple(args))
-
-
-def _check(name, args) -> None:
-    """Raise ValueError for arrays that are not on the current GPU: CuPy would pass an array of one element of NumPy's by value,
-    and the address of another GPU's as it is.
-    """
+        file, _, function = name.partition(".")
+        return host.run(file, function, np.dtype(dtype), blocks, THREADS, values)
     current = sys.modules["cupy"].cuda.runtime.getDevice()
-    for arg in args:
-        if isinstance(arg, np.ndarray) or not isinstance(arg, np.generic) and arg.data.device_id != current:
-            raise ValueError(f"{name}: an array of {arg.dtype} {arg.shape} is not on the current GPU, {current}")
+    for array in arrays:
+        if isinstance(array, np.ndarray) or array.data.device_id != current:
+            raise ValueError(f"{name}: an array of {array.dtype} {array.shape} is not on the current GPU, {current}")
+    values = [np.asarray(value) if type(value) is np.void else value for value in values]  # CuPy takes structs as arrays of one
+    _kernel(name, dtype)((blocks,), (THREADS,), tuple(values))
 
 
 def lanes(dtype) -> int:
@@ -117,21 +121,11 @@ def options(dtype: str) -> tuple[str, ...]:
     return STANDARD, f"-Dreal={real}", f"-Dwide={wide}"
 
 
-def _plain(arg):
-    """A number as the C type that stands for it."""
-    if arg is None:
-        return np.uint64(0)
-    if isinstance(arg, (bool, np.bool_)):
-        return np.bool_(arg)
-    if isinstance(arg, int):
-        return np.int32(arg)  # OverflowError if it is too large
-    return np.float64(arg) if type(arg) is float else arg
-
-
 @functools.cache
-def _kernel(file, dtype, function):
+def _kernel(name, dtype):
     """CuPy's kernel, which loads itself on each GPU that it is first launched on."""
-    return _module(file, dtype).get_function(function)
+    file, _, function = name.partition(".")
+    return _module(file, np.dtype(dtype)).get_function(function)
 
 
 @functools.cache

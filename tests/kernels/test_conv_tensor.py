@@ -273,13 +273,15 @@ def test_matmul_broadcasts_batches():
 
 
 def test_who_may_use_them(monkeypatch):
-    x, w_shape, geometry = np.zeros((1, 6, 5, 5), np.float32), (16, 6, 3, 3), ConvGeometry()
-    assert conv_tensor.suits(x, w_shape, geometry) is None
+    x = np.zeros((1, 6, 5, 5), np.float32)
+    assert conv_tensor.takes(x) is None
     monkeypatch.setattr(kernels, "float32_matmul_precision", lambda: "high")
-    assert conv_tensor.suits(x, w_shape, geometry) == "tensor cores, tf32"
-    assert conv_tensor.suits(x.astype(np.float16), w_shape, geometry) == "tensor cores, float16"
-    assert conv_tensor.suits(x.astype(np.float64), w_shape, geometry) is None
-    assert conv_tensor.suits(x.astype(np.float16), (6, 1, 3, 3), ConvGeometry(groups=6)) is None
+    assert conv_tensor.takes(x) == "tensor cores, tf32"
+    assert conv_tensor.takes(x.astype(np.float16)) == "tensor cores, float16"
+    assert conv_tensor.takes(x.astype(np.float64)) is None
+    assert conv_tensor.suits((16, 6, 3, 3), ConvGeometry())
+    assert conv_tensor.suits((2, 3, 3, 3), ConvGeometry())
+    assert not conv_tensor.suits((6, 1, 3, 3), ConvGeometry(groups=6))
 
 
 @pytest.mark.parametrize("capability, dtype, expected", [("70", "float16", False), ("75", "float16", True),
