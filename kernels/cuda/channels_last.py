@@ -38,7 +38,7 @@ def _images_last(x, groups):
 def weights_last(w):
     """w (groups, rows, height, width, channels), which may be a view of any other order, with zeros behind its channels."""
     channels, padded = w.shape[-1], chunks_of(w.shape[-1], w.dtype) * CHUNK // w.itemsize
-    if w.itemsize == 2 and channels == padded and w.flags.c_contiguous and _address(w) % CHUNK == 0:
+    if w.itemsize == 2 and channels == padded and w.flags.c_contiguous and address(w) % CHUNK == 0:
         return w
     y = namespace(w).empty((*w.shape[:-1], padded), w.dtype)
     steps = (step // w.itemsize for step in w.strides)
@@ -55,5 +55,6 @@ def rows_last(matrices):
     return weights_last(matrices[:, :, None, None, :])
 
 
-def _address(array) -> int:
+def address(array) -> int:
+    """Of its first number."""
     return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr

@@ -13,23 +13,8 @@
 // counts on. So there is no division in the loop.
 //
 // Source: S. Chetlur et al., cuDNN: Efficient Primitives for Deep Learning, 2014, section 3.
-#include "digits.cuh"
-#include "mma.cuh"
-#include "pack.cuh"
-#include "tile.cuh"
-
-struct Correlation {
-    int groups, rows, channels;       // channels of y and of x in a group
-    int height, width;                // of x
-    int images, out_height, out_width;
-    int window_h, window_w;
-    int stride_h, stride_w, first_h, first_w, step_h, step_w;
-    int chunks;                       // of channels
-    int plane, start, row, column;    // of y: from channel to channel, pixel (0, 0), from row to row, from pixel to pixel
-
-    __device__ int depth() const { return window_h * window_w * chunks; }
-    __device__ int pixels() const { return images * out_height * out_width; }
-};
+#include "correlation.cuh"
+#include "planes.cuh"
 
 constexpr int OUTSIDE = -(1 << 30);  // a row that no image has, whatever is added
 
@@ -50,30 +35,18 @@ struct Window {
     }
 };
 
-// The tile that a block computes: blocks that run at the same time share the columns of B.
-struct Place {
-    int row, column, group, part;
-
-    template <class T> __device__ static Place of_block(const Correlation &g, int columns) {
-        int block = blockIdx.x, down = (g.rows + T::ROWS - 1) / T::ROWS, across = (columns + T::COLUMNS - 1) / T::COLUMNS;
-        int rest = block / down / across;
-        return {block % down * T::ROWS, block / down % across * T::COLUMNS, rest % g.groups, rest / g.groups};
-    }
-};
-
 // Steps of a convolution: 4 threads copy a row of A or a column of B.
 template <class T> struct Windows {
-    static constexpr int APART = BLOCK / CHUNKS, ROWS = T::ROWS / APART, PIXELS = T::COLUMNS / APART;
+    static constexpr int APART = BLOCK / CHUNKS, PIXELS = T::COLUMNS / APART;
 
     const Correlation &g;
-    const Chunk *w, *x;
-    int rows;   // of w from this thread's first on
+    Rows<T> weights;
+    const Chunk *x;
     Counter k;  // the chunk that comes next
     Window window[PIXELS];
 
     __device__ Windows(const Correlation &g, const Chunk *x, const Chunk *w, Place p, int from)
-        : g(g), w(w + ((long long) p.group * g.rows + p.row + threadIdx.x / CHUNKS) * g.depth()),
-          x(x + (long long) p.group * g.images * g.height * g.width * g.chunks), rows(g.rows - p.row - threadIdx.x / CHUNKS),
+        : g(g), weights(g, w, p, from), x(x + (long long) p.group * g.images * g.height * g.width * g.chunks),
           k(CHUNKS, g.window_w, g.chunks, g.depth()) {
         k.start(from + threadIdx.x % CHUNKS);
 #pragma unroll
@@ -84,16 +57,11 @@ template <class T> struct Windows {
     }
 
     __device__ void fetch(Chunk *a, Chunk *b) {
-        int from = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
-        bool exists = k.left > 0;
-#pragma unroll
-        for (int i = 0; i < ROWS; i++)
-            copy_async(&a[T::A::place(from + i * APART, chunk)], w + (i * APART * g.depth() + g.depth() - k.left),
-                       exists & (i * APART < rows));
+        weights.fetch(a);
 #pragma unroll
         for (int i = 0; i < PIXELS; i++)
-            window[i].copy(g, x, k.now.high * g.step_h, k.now.middle * g.step_w, k.now.low, exists,
-                           &b[T::B::place(from + i * APART, chunk)]);
+            window[i].copy(g, x, k.now.high * g.step_h, k.now.middle * g.step_w, k.now.low, k.left > 0,
+                           &b[T::B::place(threadIdx.x / CHUNKS + i * APART, threadIdx.x % CHUNKS)]);
         k.advance();
     }
 };
@@ -113,13 +81,13 @@ template <class Number> __device__ void store_four(Number *y, const int (&place)
 
 // y = bias + w x, and what is below 0 becomes 0 if ``relu``; NaN stays NaN. Or a part of the sum, ``steps`` long, where there are
 // few tiles.
-template <class T> __device__ void correlate(const Chunk *x, const Chunk *w, const real *bias, real *y, bool relu, float *parts,
-                                             int steps, const Correlation &g) {
+template <class T, class Source> __device__ void correlate(const real *x, const real *w, const real *bias, real *y, bool relu,
+                                                           float *parts, int steps, const Correlation &g) {
     __shared__ typename T::Shared shared;
     T tile;
     {
         Place p = Place::of_block<T>(g, g.pixels());
-        Windows<T> source(g, x, w, p, p.part * steps * CHUNKS);
+        Source source(g, (const Chunk *) x, (const Chunk *) w, p, p.part * steps * CHUNKS);
         tile.accumulate(source, shared, steps);
     }
     Place p = Place::of_block<T>(g, g.pixels());
@@ -203,14 +171,14 @@ template <class T> struct Pixels {
     }
 };
 
-template <class T> __device__ void correlate_weights(const Chunk *gy, const Chunk *x, real *gw, float *parts, int steps,
-                                                     const Correlation &g) {
+template <class T, class Source> __device__ void correlate_weights(const real *gy, const real *x, real *gw, float *parts,
+                                                                   int steps, const Correlation &g) {
     __shared__ typename T::Shared shared;
     int columns = g.depth() * PER_CHUNK;
     T tile;
     {
         Place p = Place::of_block<T>(g, columns);
-        Pixels<T> source(g, gy, x, p, p.part * steps * DEPTH);
+        Source source(g, (const Chunk *) gy, (const Chunk *) x, p, p.part * steps * DEPTH);
         tile.accumulate(source, shared, steps);
     }
     // Four columns are channels of one tap, and lie side by side in w if it is the only one.
@@ -244,32 +212,77 @@ constexpr int BLOCKS = 2;
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 correlate_128x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
                   int steps, const Correlation g) {
-    correlate<Tile<4, 4, Along>>((const Chunk *) x, (const Chunk *) w, bias, y, relu, parts, steps, g);
+    using T = Tile<4, 4, Along, Along>;
+    correlate<T, Windows<T>>(x, w, bias, y, relu, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+correlate_planes_128x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
+                  int steps, const Correlation g) {
+    using T = Tile<4, 4, Along, Across>;
+    correlate<T, PlaneWindows<T>>(x, w, bias, y, relu, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 correlate_64x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
                   int steps, const Correlation g) {
-    correlate<Tile<2, 4, Along>>((const Chunk *) x, (const Chunk *) w, bias, y, relu, parts, steps, g);
+    using T = Tile<2, 4, Along, Along>;
+    correlate<T, Windows<T>>(x, w, bias, y, relu, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+correlate_planes_64x128(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
+                  int steps, const Correlation g) {
+    using T = Tile<2, 4, Along, Across>;
+    correlate<T, PlaneWindows<T>>(x, w, bias, y, relu, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 correlate_64x64(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
                   int steps, const Correlation g) {
-    correlate<Tile<2, 2, Along>>((const Chunk *) x, (const Chunk *) w, bias, y, relu, parts, steps, g);
+    using T = Tile<2, 2, Along, Along>;
+    correlate<T, Windows<T>>(x, w, bias, y, relu, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+correlate_planes_64x64(long long items, const real *x, const real *w, const real *bias, real *y, bool relu, float *parts,
+                  int steps, const Correlation g) {
+    using T = Tile<2, 2, Along, Across>;
+    correlate<T, PlaneWindows<T>>(x, w, bias, y, relu, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 weights_128x128(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
-    correlate_weights<Tile<4, 4, Across>>((const Chunk *) gy, (const Chunk *) x, gw, parts, steps, g);
+    using T = Tile<4, 4, Across, Across>;
+    correlate_weights<T, Pixels<T>>(gy, x, gw, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+weights_planes_128x128(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
+    using T = Tile<4, 4, Along, Along>;
+    correlate_weights<T, PlanePixels<T>>(gy, x, gw, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 weights_64x128(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
-    correlate_weights<Tile<2, 4, Across>>((const Chunk *) gy, (const Chunk *) x, gw, parts, steps, g);
+    using T = Tile<2, 4, Across, Across>;
+    correlate_weights<T, Pixels<T>>(gy, x, gw, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+weights_planes_64x128(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
+    using T = Tile<2, 4, Along, Along>;
+    correlate_weights<T, PlanePixels<T>>(gy, x, gw, parts, steps, g);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 weights_64x64(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
-    correlate_weights<Tile<2, 2, Across>>((const Chunk *) gy, (const Chunk *) x, gw, parts, steps, g);
+    using T = Tile<2, 2, Across, Across>;
+    correlate_weights<T, Pixels<T>>(gy, x, gw, parts, steps, g);
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
+weights_planes_64x64(long long items, const real *gy, const real *x, real *gw, float *parts, int steps, const Correlation g) {
+    using T = Tile<2, 2, Along, Along>;
+    correlate_weights<T, PlanePixels<T>>(gy, x, gw, parts, steps, g);
 }

@@ -14,11 +14,11 @@ import numpy as np
 from minidl import kernels
 from minidl.kernels import namespace
 from minidl.kernels.constants import derived
-from minidl.kernels.cuda.channels_last import CHUNK, chunks_of, images_last, rows_last, weights_last
+from minidl.kernels.cuda.channels_last import CHUNK, address, chunks_of, images_last, rows_last, weights_last
 from minidl.kernels.cuda.launch import THREADS, launch, source, structs
 from minidl.kernels.shapes import windows
 
-CORRELATION = structs(source("conv_tensor").read_text())["Correlation"]
+CORRELATION = structs(source("conv_tensor").with_name("correlation.cuh").read_text())["Correlation"]
 ENOUGH = 256  # blocks to keep a GPU busy: two on each of some 130 multiprocessors
 CHUNKS = 4  # in a step of a sum
 FEW = 4  # channels of a group for which the direct kernels are faster
@@ -114,19 +114,19 @@ def conv2d(x, w, b, geometry, relu=False):
     correlation = _forward(x.shape, w.shape, geometry, x.dtype)
     y = namespace(x).empty((x.shape[0], w.shape[0], *correlation.out_size), x.dtype)
     weights = derived(w, "channels last", lambda: weights_last(_grouped(w, geometry.groups).transpose(0, 1, 3, 4, 2)))
-    _launch(images_last(x, geometry.groups), weights, b, y, relu, correlation)
+    _launch(*_readable(x, w.shape, geometry), weights, b, y, relu, correlation)
     return y
 
 
 def conv2d_input_grad(gy, w, x_shape, geometry):
     """As the portable kernel, a convolution of gy for each phase of the stride."""
-    gx, images = namespace(gy).empty(x_shape, gy.dtype), images_last(gy, geometry.groups)
+    gx, images = namespace(gy).empty(x_shape, gy.dtype), _readable(gy, w.shape, geometry)
     w = _grouped(w, geometry.groups).transpose(0, 2, 3, 4, 1)
     for pixels, taps, correlation in _phases(x_shape, gy.shape, w.shape, geometry, gy.dtype):
         if correlation is None:
             gx[pixels] = 0
         else:
-            _launch(images, weights_last(w[taps]), None, gx, False, correlation)
+            _launch(*images, weights_last(w[taps]), None, gx, False, correlation)
     return gx
 
 
@@ -134,7 +134,10 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
     """As the portable kernel."""
     gw = namespace(x).empty(w_shape, x.dtype)
     correlation = _forward(x.shape, w_shape, geometry, x.dtype)
-    _launch_weights(images_last(gy, geometry.groups), images_last(x, geometry.groups), gw, correlation)
+    planes = _in_planes(gy, w_shape, geometry) and _in_planes(x, w_shape, geometry)
+    if not planes:
+        gy, x = images_last(gy, geometry.groups), images_last(x, geometry.groups)
+    _launch_weights(gy, x, planes, gw, correlation)
     return gw
 
 
@@ -150,11 +153,23 @@ def matmul(x, y):
     z = namespace(x).empty((*batch, m, n), x.dtype)
     row = Correlation(groups, m, k, (1, n), 1, (1, n), (1, 1), (1, 1), (0, 0), (1, 1), chunks_of(k, x.dtype), (n, 0, n, 1))
     if y.swapaxes(1, 2).flags.c_contiguous:
-        _launch(rows_last(y.swapaxes(1, 2)), rows_last(x), None, z, False, row)
+        _launch(rows_last(y.swapaxes(1, 2)), False, rows_last(x), None, z, False, row)
     else:
         row = row._replace(channels=n, size=(1, k), out_size=(1, k), chunks=chunks_of(n, x.dtype))
-        _launch_weights(rows_last(x.swapaxes(1, 2)), rows_last(y), z, row)
+        _launch_weights(rows_last(x.swapaxes(1, 2)), rows_last(y), False, z, row)
     return z
+
+
+def _in_planes(array, w_shape, geometry) -> bool:
+    """Whether images are read as they lie: see planes.cuh. Floats have to be rounded."""
+    plane, pointwise = math.prod(array.shape[2:]), (w_shape[2:], geometry.stride, geometry.padding) == ((1, 1), (1, 1), (0, 0))
+    return pointwise and array.itemsize == 2 and plane * 2 % CHUNK == 0 and address(array) % CHUNK == 0
+
+
+def _readable(array, w_shape, geometry):
+    """Images as the kernels read them, and whether that is in planes."""
+    planes = _in_planes(array, w_shape, geometry)
+    return array if planes else images_last(array, geometry.groups), planes
 
 
 def _grouped(w, groups):
@@ -212,15 +227,15 @@ def _phase(pixel: int, size: int, kernel: int, stride: int, padding: int, dilati
                  -apart * dilation // stride)
 
 
-def _launch(images, weights, bias, y, relu, correlation):
-    """``images`` and ``weights`` with their channels last."""
-    plan = _plan(correlation, y.dtype, y.size, bias is not None or relu)
+def _launch(images, planes, weights, bias, y, relu, correlation):
+    """``weights`` and, unless they are read in ``planes``, ``images`` with their channels last."""
+    plan = _plan(correlation, y.dtype, y.size, bias is not None or relu, planes)
     _launch_in_parts(plan, (images, weights, bias), y, (relu,))
 
 
-def _launch_weights(gy, x, gw, correlation):
-    """``gy`` and ``x`` with their channels last."""
-    _launch_in_parts(_weights_plan(correlation, gw.dtype), (gy, x), gw)
+def _launch_weights(gy, x, planes, gw, correlation):
+    """Unless they are read in ``planes``, ``gy`` and ``x`` with their channels last."""
+    _launch_in_parts(_weights_plan(correlation, gw.dtype, planes), (gy, x), gw)
 
 
 def _launch_in_parts(plan, inputs, out, options=()):
@@ -233,22 +248,22 @@ def _launch_in_parts(plan, inputs, out, options=()):
 
 
 @functools.lru_cache(4096)
-def _plan(correlation, dtype, size, ended) -> Plan:
+def _plan(correlation, dtype, size, ended, planes) -> Plan:
     """For an output of ``size`` numbers. Sums stay whole if they are of a part of it, or ``ended`` by a bias or a ReLU."""
     shape, steps = (correlation.rows, correlation.pixels), -(-math.prod(correlation.window) * correlation.chunks // CHUNKS)
     tile = _tile(*shape, correlation.groups)
     tiles = tile.count(*shape) * correlation.groups
     whole = ended or size != math.prod(shape) * correlation.groups
     length = steps if whole else _length(steps, tiles, _depth(dtype))
-    return _cut(f"correlate_{tile.name}", tiles, steps, length, correlation)
+    return _cut(f"correlate_{'planes_' * planes}{tile.name}", tiles, steps, length, correlation)
 
 
 @functools.lru_cache(4096)
-def _weights_plan(correlation, dtype) -> Plan:
+def _weights_plan(correlation, dtype, planes) -> Plan:
     shape = correlation.rows, math.prod(correlation.window) * correlation.chunks * CHUNK // dtype.itemsize
     tile = next((tile for tile in TILES if tile.fits(*shape)), TILES[-1])
     tiles, steps = tile.count(*shape) * correlation.groups, -(-correlation.pixels // _depth(dtype))
-    return _cut(f"weights_{tile.name}", tiles, steps, _length(steps, tiles, _depth(dtype)), correlation)
+    return _cut(f"weights_{'planes_' * planes}{tile.name}", tiles, steps, _length(steps, tiles, _depth(dtype)), correlation)
 
 
 def _cut(name, tiles, steps, length, correlation) -> Plan:

@@ -115,12 +115,11 @@ template <int EXTENT> struct Across {
 
 // What follows is said twice: for warps with fragments of their own, and for groups of four (wgmma.cuh), of which each takes 64
 // rows of 128, or 64 columns where there are 64 rows alone.
-template <int M, int N, template <int> class Lie> struct Tile {
+template <int M, int N, template <int> class LieA, template <int> class LieB> struct Tile {
     static constexpr int ROWS = 32 * M, COLUMNS = 32 * N;
-    using A = Lie<ROWS>;
-    using B = Lie<COLUMNS>;
-    static constexpr Order ORDER = A::ORDER;
-    static constexpr bool GROUPS = WARPGROUPS && N == 4 && (sizeof(real) == 2 || ORDER == ALONG);
+    using A = LieA<ROWS>;
+    using B = LieB<COLUMNS>;
+    static constexpr bool GROUPS = WARPGROUPS && N == 4 && (sizeof(real) == 2 || (A::ORDER == ALONG && B::ORDER == ALONG));
     static constexpr int PAD = 8;  // rows that begin 8 banks apart: the 4 rows x 4 pairs of columns of 16 threads hit all banks
 
     union alignas(1024) Shared {  // as the lines that change places begin
@@ -170,7 +169,8 @@ template <int M, int N, template <int> class Lie> struct Tile {
         begin_products();
 #pragma unroll
         for (int chunk = 0; chunk < CHUNKS; chunk += 2)
-            multiply_add<ORDER>(A::operand(a, first_row() / 64 * 64, chunk), B::operand(b, first_column(), chunk), c, real{});
+            multiply_add<A::ORDER, B::ORDER>(A::operand(a, first_row() / 64 * 64, chunk), B::operand(b, first_column(), chunk), c,
+                                             real{});
         end_products();
     }
 

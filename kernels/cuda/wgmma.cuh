@@ -51,25 +51,23 @@ struct Operand {
 #define OF_64(numbers, after) BEGIN "m64n64" numbers " {" TO_31 "}, %32, %33, add, 1, 1" after "; }"
 #define OF_128(numbers, after) BEGIN "m64n128" numbers " {" TO_63 "}, %64, %65, add, 1, 1" after "; }"
 
-// How A and B lie is said once more, as 1 for numbers of 16 bits across the depth.
+// How A and B lie is said once more, as 1 for numbers of 16 bits that lie across the depth.
+#define ORDERS "n"(of_a == ACROSS), "n"(of_b == ACROSS)
 #define WGMMA_16(numbers)                                                                                                     \
     if constexpr (N == 8)                                                                                                     \
-        asm volatile(OF_64(numbers, ", %34, %34") : EIGHT(0) : "l"(a.descriptor()), "l"(b.descriptor()), "n"(across));        \
+        asm volatile(OF_64(numbers, ", %34, %35") : EIGHT(0) : "l"(a.descriptor()), "l"(b.descriptor()), ORDERS);             \
     else                                                                                                                      \
-        asm volatile(OF_128(numbers, ", %66, %66") : EIGHT(0), EIGHT(8)                                                       \
-                     : "l"(a.descriptor()), "l"(b.descriptor()), "n"(across))
+        asm volatile(OF_128(numbers, ", %66, %67") : EIGHT(0), EIGHT(8) : "l"(a.descriptor()), "l"(b.descriptor()), ORDERS)
 
-template <Order order, int N> __device__ void multiply_add(Operand a, Operand b, FragmentC (&c)[N], float16) {
-    constexpr int across = order == ACROSS;
+template <Order of_a, Order of_b, int N> __device__ void multiply_add(Operand a, Operand b, FragmentC (&c)[N], float16) {
     WGMMA_16("k16.f32.f16.f16");
 }
 
-template <Order order, int N> __device__ void multiply_add(Operand a, Operand b, FragmentC (&c)[N], bfloat16) {
-    constexpr int across = order == ACROSS;
+template <Order of_a, Order of_b, int N> __device__ void multiply_add(Operand a, Operand b, FragmentC (&c)[N], bfloat16) {
     WGMMA_16("k16.f32.bf16.bf16");
 }
 
-template <Order order, int N> __device__ void multiply_add(Operand a, Operand b, FragmentC (&c)[N], float) {
+template <Order of_a, Order of_b, int N> __device__ void multiply_add(Operand a, Operand b, FragmentC (&c)[N], float) {
     if constexpr (N == 8)
         asm volatile(OF_64("k8.f32.tf32.tf32", "") : EIGHT(0) : "l"(a.descriptor()), "l"(b.descriptor()));
     else
@@ -110,7 +108,7 @@ template <class Number> Number number_of(Operand m, int i, int k) {
     return *(const Number *) place;
 }
 
-template <Order order, int N, class Number> void multiply_add(Operand a, Operand b, FragmentC (&c)[N], Number) {
+template <Order of_a, Order of_b, int N, class Number> void multiply_add(Operand a, Operand b, FragmentC (&c)[N], Number) {
     constexpr int DEPTH = 32 / sizeof(Number);
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, row = threadIdx.x % 128 / 32 * 16;
     for (int n = 0; n < N; n++)

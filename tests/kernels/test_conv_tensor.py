@@ -125,6 +125,31 @@ def test_many_tiles(monkeypatch, what, tile, dtype):
     Case(ConvGeometry(padding=(0, 1)), dtype, **TILED[what]).check([what])
 
 
+# Planes of whole chunks, several images, a rest of channels of both kinds, more than one step and tile.
+PLANES = dict(geometry=ConvGeometry(groups=2), n=5, c=2 * 71, o=2 * 131, size=(4, 10), kernel_size=(1, 1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("tile", conv_tensor.TILES, ids=lambda tile: tile.name)
+def test_windows_of_a_pixel_read_images_as_they_lie(monkeypatch, tile, dtype):
+    case, copied = Case(dtype=dtype, **PLANES), []
+    monkeypatch.setattr(conv_tensor, "TILES", [tile])
+    monkeypatch.setattr(conv_tensor, "images_last", lambda x, groups: copied.append(x) or channels_last.images_last(x, groups))
+    case.check()
+    assert not copied
+    odd = np.zeros(case.x.size + 1, case.dtype)[1:].reshape(case.x.shape)  # where no chunk can be read
+    odd[...], case.x = case.x, odd
+    case.check(["y", "gw"])
+    assert len(copied) == 3
+
+
+@on_host
+@pytest.mark.parametrize("tile", conv_tensor.TILES[:2], ids=lambda tile: tile.name)
+def test_groups_of_warps_read_images_as_they_lie(monkeypatch, warpgroups, tile):
+    monkeypatch.setattr(conv_tensor, "TILES", [tile])
+    Case(dtype="bfloat16", **PLANES).check()
+
+
 @pytest.fixture
 def warpgroups(monkeypatch):
     """As on GPUs since Hopper, where four warps multiply together."""
