@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from minidl import kernels
-from minidl.kernels.cuda import channels_last, conv, conv_tensor, host, matmul
+from minidl.kernels.cuda import conv, conv_tensor, host, matmul
 from minidl.kernels.shapes import ConvGeometry, windows
 from tests.kernels.cuda import cuda_runs, on_device, on_host
 
 pytestmark = cuda_runs
-cuda, tensor, last = on_device(conv), on_device(conv_tensor), on_device(channels_last)
+cuda, tensor = on_device(conv), on_device(conv_tensor)
 
 UNIT = {"float32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # roundoff of an operand
 RESULT = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # of a result
@@ -268,24 +268,6 @@ def test_long_sums_of_few_tiles_in_parts(monkeypatch, turn, dtype):
     a, b = (random.integers(-9, 9, shape).astype(dtype) for shape in ((5, 131), (131, 70)))
     assert np.array_equal(tensor.matmul(a, turn(b)), a.astype(float) @ b.astype(float))  # whole numbers: sums are exact
     Case(ConvGeometry((1, 2), (1, 1)), dtype, c=36).check()
-
-
-def test_channels_come_last_in_whole_chunks():
-    x = np.random.default_rng(0).standard_normal((2, 15, 7, 11)).astype(np.float16)
-    y = last.images_last(x, 3)
-    assert y.shape == (3, 2, 77, 8) and not y[..., 5:].any()
-    assert np.array_equal(y[..., :5], x.reshape(2, 3, 5, 77).transpose(1, 0, 3, 2))
-    w = np.random.default_rng(0).standard_normal((3, 4, 9, 2, 5)).astype(np.float32)
-    packed = last.weights_last(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2])
-    assert packed.shape == (3, 4, 2, 3, 12) and not packed[..., 9:].any()
-    assert np.array_equal(packed[..., :9], rounded(w.transpose(0, 1, 3, 4, 2)[:, :, :, ::2]))
-
-
-@on_host
-def test_what_lies_as_it_should_is_not_copied():
-    w = np.zeros((1, 4, 1, 1, 16), np.float16)
-    assert channels_last.weights_last(w) is w
-    assert channels_last.weights_last(w.astype(np.float32)) is not w  # has to be rounded
 
 
 def test_matmul_broadcasts_batches():
