@@ -38,8 +38,10 @@ def each(function, dtype, *arrays):
 def test_copy(room, dtype, strided):
     x = numbers((3, 41), dtype, strided=strided)
     x.flat[:3] = NAN, INF, -0.0
-    y = room.copy(x)
-    assert y.tobytes() == x.tobytes() and y.dtype == dtype and y.flags.c_contiguous and not np.shares_memory(x, y)
+    any_bits = np.random.default_rng(0).integers(0, 256, 1 << 12, np.uint8).view(dtype)  # NaNs of all kinds among them
+    for source in (x, any_bits[:: 1 + strided]):
+        y = room.copy(source)
+        assert y.tobytes() == source.tobytes() and y.dtype == dtype and y.flags.c_contiguous and not np.shares_memory(source, y)
 
 
 @pytest.mark.parametrize("strided", [False, True])
