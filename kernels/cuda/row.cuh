@@ -5,6 +5,7 @@
 // A warp keeps a row of up to 1024 floats or 512 doubles in its registers, or 256 numbers one by one, so that each is read once
 // and no work is done twice. Longer rows and those of single threads are read again for each pass, from the cache.
 #pragma once
+#include "load.cuh"
 #include "pack.cuh"
 #include "warp.cuh"
 
@@ -30,6 +31,16 @@ __device__ Row row_of_this_thread(long long rows, int length, long long inner) {
 // A row as one thread goes through it: in packs of N, of which up to KEPT, all that it has, can be kept in registers; or none.
 template <int KEPT_, int N_> struct Walk : Row {
     static constexpr int KEPT = KEPT_, N = N_;
+
+    // Reads the packs that can be kept, all before the first is needed: a branch around each would make it wait for the last.
+    template <int COUNT> __device__ void keep(const real *x, Pack<wide, N> (&kept)[COUNT]) const {
+        const Pack<real, N> *from = (const Pack<real, N> *) (x + first) + start;
+#pragma unroll
+        for (int j = 0; j < KEPT; j++) {
+            Pack<real, N> stored = load_if(start + 32 * j < length / N, from + 32 * j);
+            for (int k = 0; k < N; k++) kept[j].at[k] = stored.at[k];
+        }
+    }
 
     // f(j, place of the first number) for each pack. With KEPT, j counts them at compile time: kept[j] is a register.
     template <class F> __device__ void each(F f) const {
