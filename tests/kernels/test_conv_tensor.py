@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import kernels
-from minidl.kernels.cuda import conv, conv_tensor, host, matmul
+from minidl.kernels.cuda import channels_last, conv, conv_tensor, host, matmul
 from minidl.kernels.shapes import ConvGeometry, windows
 from tests.kernels.cuda import cuda_runs, on_device, on_host
 
