@@ -9,9 +9,11 @@ constexpr int OF_THREAD = 8;
 
 __device__ Pack<bool, OF_THREAD> mask_of(const unsigned *key, const unsigned *counter, long long first, long long keep) {
     Pack<bool, OF_THREAD> mask;
+    bool all = keep >> 32;
+    unsigned below = (unsigned) keep;
     for (int half = 0; half < 2; half++) {
         Words block = block_of_words(key, counter, first / 4 + half);
-        for (int k = 0; k < 4; k++) mask.at[4 * half + k] = block.w[k] < keep;
+        for (int k = 0; k < 4; k++) mask.at[4 * half + k] = all || block.w[k] < below;
     }
     return mask;
 }

@@ -37,22 +37,33 @@ __device__ Parameter my_part(const long long *table, int parameters) {
     return part;
 }
 
-// f(p, g, states...), which changes p and the states, for N neighbours from place i on. A state that is not there is 0.
-template <int N, class F> __device__ void change(const Parameter &part, long long i, F f) {
-    Pack<wide, N> p = read<N>(part.p + i), g = read<N>(part.g + i), states[3] = {};
-    for (int s = 0; s < 3; s++)
-        if (part.states[s]) states[s] = load<N>(part.states[s] + i);
-    for (int k = 0; k < N; k++) f(p.at[k], g.at[k], states[0].at[k], states[1].at[k], states[2].at[k]);
-    write(part.p + i, p);
-    for (int s = 0; s < 3; s++)
-        if (part.states[s]) store(part.states[s] + i, states[s]);
+// f(p, g, states...), which changes p and the states, for TIMES packs of N neighbours, a block of packs apart, from number ``i``
+// on. All are read before the first is written: for all that the compiler knows, a parameter could be another's gradient. Of the
+// states up to STATES are there; one that is not is 0.
+template <int N, int TIMES, int STATES, class F> __device__ void change(const Parameter &part, long long i, F f) {
+    const int step = blockDim.x * N;
+    Pack<wide, N> p[TIMES], g[TIMES], states[3][TIMES] = {};
+#pragma unroll
+    for (int t = 0; t < TIMES; t++) {
+        p[t] = read<N>(part.p + i + t * step), g[t] = read<N>(part.g + i + t * step);
+        for (int s = 0; s < STATES; s++)
+            if (part.states[s]) states[s][t] = load<N>(part.states[s] + i + t * step);
+    }
+#pragma unroll
+    for (int t = 0; t < TIMES; t++) {
+        for (int k = 0; k < N; k++) f(p[t].at[k], g[t].at[k], states[0][t].at[k], states[1][t].at[k], states[2][t].at[k]);
+        write(part.p + i + t * step, p[t]);
+        for (int s = 0; s < STATES; s++)
+            if (part.states[s]) store(part.states[s] + i + t * step, states[s][t]);
+    }
 }
 
-template <class F> __device__ void change_all(const Parameter &part, F f) {
-    long long packs = aligned(part.p, part.g, part.states[0], part.states[1], part.states[2]) ? part.size / LANES : 0;
-#pragma unroll 2
-    for (long long i = threadIdx.x; i < packs; i += blockDim.x) change<LANES>(part, i * LANES, f);
-    for (long long i = packs * LANES + threadIdx.x; i < part.size; i += blockDim.x) change<1>(part, i, f);
+template <int STATES, class F> __device__ void change_all(const Parameter &part, F f) {
+    int packs = aligned(part.p, part.g, part.states[0], part.states[1], part.states[2]) ? (int) part.size / LANES : 0;
+    int i = threadIdx.x, step = blockDim.x;
+    for (; i + step < packs; i += 2 * step) change<LANES, 2, STATES>(part, i * LANES, f);
+    if (i < packs) change<LANES, 1, STATES>(part, i * LANES, f);
+    for (i = packs * LANES + threadIdx.x; i < part.size; i += step) change<1, 1, STATES>(part, i, f);
 }
 
 // The direction to descend in: g, or -g with ``maximize``, and the weight decay.
@@ -60,12 +71,12 @@ __device__ wide descent(wide p, wide g, wide weight_decay, bool maximize) { retu
 
 extern "C" __global__ void sgd_update(long long items, const long long *table, int parameters, const double *options,
                                       const float *found_inf) {
-    if (found_inf && *found_inf) return;
     wide lr = options[0], momentum = options[1], fresh = options[2], weight_decay = options[3];
     bool nesterov = options[4], maximize = options[5], first = options[6];
     Parameter part = my_part(table, parameters);
+    if (found_inf && *found_inf) return;
     bool has_buffer = part.states[0];
-    change_all(part, [=](wide &p, wide g, wide &buffer, wide, wide) {
+    change_all<1>(part, [=](wide &p, wide g, wide &buffer, wide, wide) {
         wide change = descent(p, g, weight_decay, maximize);
         if (has_buffer) {
             buffer = first ? change : momentum * buffer + fresh * change;
@@ -77,13 +88,13 @@ extern "C" __global__ void sgd_update(long long items, const long long *table, i
 
 extern "C" __global__ void adam_update(long long items, const long long *table, int parameters, const double *options,
                                        const float *found_inf) {
-    if (found_inf && *found_inf) return;
     wide step_size = options[0], fresh_mean = options[1], beta2 = options[2], fresh_square = options[3];
     wide correction = options[4], eps = options[5], weight_decay = options[6], shrink = options[7];
     bool maximize = options[8];
     Parameter part = my_part(table, parameters);
+    if (found_inf && *found_inf) return;
     bool has_largest = part.states[2];
-    change_all(part, [=](wide &p, wide g, wide &mean, wide &square, wide &largest) {
+    change_all<3>(part, [=](wide &p, wide g, wide &mean, wide &square, wide &largest) {
         wide value = shrink * p, change = descent(p, g, weight_decay, maximize);
         mean = mean + fresh_mean * (change - mean);
         square = beta2 * square + fresh_square * change * change;
@@ -94,13 +105,13 @@ extern "C" __global__ void adam_update(long long items, const long long *table, 
 
 extern "C" __global__ void rmsprop_update(long long items, const long long *table, int parameters, const double *options,
                                           const float *found_inf) {
-    if (found_inf && *found_inf) return;
     wide lr = options[0], alpha = options[1], fresh = options[2], eps = options[3], weight_decay = options[4];
     wide momentum = options[5];
     bool maximize = options[6];
     Parameter part = my_part(table, parameters);
+    if (found_inf && *found_inf) return;
     bool has_mean = part.states[1], has_buffer = part.states[2];
-    change_all(part, [=](wide &p, wide g, wide &square, wide &mean, wide &buffer) {
+    change_all<3>(part, [=](wide &p, wide g, wide &square, wide &mean, wide &buffer) {
         wide change = descent(p, g, weight_decay, maximize);
         wide variance = square = alpha * square + fresh * change * change;
         if (has_mean) {
@@ -115,10 +126,11 @@ extern "C" __global__ void rmsprop_update(long long items, const long long *tabl
 
 extern "C" __global__ void adadelta_update(long long items, const long long *table, int parameters, const double *options,
                                            const float *found_inf) {
-    if (found_inf && *found_inf) return;
     wide lr = options[0], rho = options[1], fresh = options[2], eps = options[3], weight_decay = options[4];
     bool maximize = options[5];
-    change_all(my_part(table, parameters), [=](wide &p, wide g, wide &square, wide &delta, wide) {
+    Parameter part = my_part(table, parameters);
+    if (found_inf && *found_inf) return;
+    change_all<2>(part, [=](wide &p, wide g, wide &square, wide &delta, wide) {
         wide change = descent(p, g, weight_decay, maximize);
         square = rho * square + fresh * change * change;
         change *= sqrt(delta + eps) / sqrt(square + eps);
@@ -133,7 +145,7 @@ extern "C" __global__ void unscale_update(long long items, const long long *tabl
     Parameter part = my_part(table, parameters);
     wide divisor = *scale;
     bool infinite = false;
-    change_all(part, [=, &infinite](wide &p, wide, wide, wide, wide) {
+    change_all<0>(part, [=, &infinite](wide &p, wide, wide, wide, wide) {
         infinite |= !(p - p == 0);
         p = p / divisor;
     });
