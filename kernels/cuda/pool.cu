@@ -6,7 +6,8 @@
 // ``h_covers`` (2, height): row h lies in no windows but h_covers[0][h] up to, not including, h_covers[1][h]. Columns alike.
 //
 // A division of whole numbers takes about twenty instructions, as long as a small window: a thread divides once for its OUTPUTS,
-// one above the other, or for its tile of 4 x 2 pixels. Neighbours have neighbouring columns.
+// one above the other, or for its tile of 4 x 2 pixels. Neighbours have neighbouring columns. Of the windows that most networks
+// have, a thread reads all pixels for its outputs before it needs the first, and those that two windows share once.
 #include "load.cuh"
 #include "pack.cuh"
 #include "place.cuh"
@@ -15,70 +16,99 @@ constexpr int OUTPUTS = 4, TILE_H = 4, TILE_W = 2;
 
 struct Sizes {
     int height, width, rows, columns, h_step, w_step;
-    int longest;  // no window has more rows, or columns
+    int kernel, stride, top, left;  // of windows that are squares, all alike; where the first begins. Otherwise 0
 };
 
-struct Window {
-    int h, h_stop, w, w_stop;
-};
+__device__ int nearest(int i, int size) { return min(max(i, 0), size - 1); }
 
-// f(number, its place in the plane, whether it exists) for TAPS x TAPS positions, row by row, without branches, which loads would
-// wait at. Of a smaller window the last row and column come again.
-template <int TAPS, class F> __device__ void over_square(Window p, const real *plane, int width, F f) {
-    const real *columns[TAPS];
-    real values[TAPS][TAPS];
+// f(row of the output, place of the first number of its window, over) for the outputs of column j from row i on, whose windows
+// are KERNEL x KERNEL pixels, STRIDE apart; over(take) calls take(number, its place, whether it exists) for each pixel, row by
+// row. Instead of one outside of the image comes the nearest, without a branch, which loads would wait at.
+template <int KERNEL, int STRIDE, class F>
+__device__ void square_windows(const Sizes &s, const real *plane, int i, int j, F f) {
+    constexpr int ROWS = (OUTPUTS - 1) * STRIDE + KERNEL;
+    const int top = i * STRIDE + s.top, left = j * STRIDE + s.left;
+    int rows[ROWS], columns[KERNEL];
+    const real *in_column[KERNEL];
+    real values[ROWS][KERNEL];
 #pragma unroll
-    for (int b = 0; b < TAPS; b++) columns[b] = settled(plane + min(p.w + b, p.w_stop - 1));
+    for (int b = 0; b < KERNEL; b++) columns[b] = nearest(left + b, s.width), in_column[b] = settled(plane + columns[b]);
 #pragma unroll
-    for (int a = 0; a < TAPS; a++)
+    for (int a = 0; a < ROWS; a++) {
+        rows[a] = nearest(top + a, s.height) * s.width;
 #pragma unroll
-        for (int b = 0; b < TAPS; b++) values[a][b] = load_if(true, columns[b] + min(p.h + a, p.h_stop - 1) * width);
+        for (int b = 0; b < KERNEL; b++) values[a][b] = load_if(true, in_column[b] + rows[a]);
+    }
 #pragma unroll
-    for (int a = 0; a < TAPS; a++)
+    for (int o = 0; o < OUTPUTS; o++)
+        if (i + o < s.rows)
+            f(i + o, rows[o * STRIDE] + columns[0], [&](auto take) {
 #pragma unroll
-        for (int b = 0; b < TAPS; b++) {
-            int place = min(p.h + a, p.h_stop - 1) * width + min(p.w + b, p.w_stop - 1);
-            f(values[a][b], place, p.h + a < p.h_stop && p.w + b < p.w_stop);
-        }
+                for (int a = o * STRIDE; a < o * STRIDE + KERNEL; a++)
+#pragma unroll
+                    for (int b = 0; b < KERNEL; b++)
+                        take(values[a][b], rows[a] + columns[b],
+                             0 <= top + a && top + a < s.height && 0 <= left + b && left + b < s.width);
+            });
 }
 
-template <class F> __device__ void over(Window p, const Sizes &s, const real *plane, F f) {
-    if (s.longest <= 2 && s.h_step * s.w_step == 1)
-        over_square<2>(p, plane, s.width, f);
-    else if (s.longest <= 3 && s.h_step * s.w_step == 1)
-        over_square<3>(p, plane, s.width, f);
-    else
-        for (int h = p.h; h < p.h_stop; h += s.h_step)
-            for (int w = p.w; w < p.w_stop; w += s.w_step) f(plane[h * s.width + w], h * s.width + w, true);
+// The same for windows of any kind.
+template <class F>
+__device__ void any_windows(const Sizes &s, const int *h_windows, const int *w_windows, const real *plane, int i, int j, F f) {
+    const int left = w_windows[j], right = w_windows[s.columns + j];
+    for (int row = i; row < min(i + OUTPUTS, s.rows); row++) {
+        const int top = h_windows[row], bottom = h_windows[s.rows + row];
+        f(row, top * s.width + left, [&](auto take) {
+            for (int h = top; h < bottom; h += s.h_step)
+                for (int w = left; w < right; w += s.w_step) take(plane[h * s.width + w], h * s.width + w, true);
+        });
+    }
 }
 
-// f(number of the output, its place in its plane, its window, its plane of x) for each output of this thread.
+// f(number of the output, its place in its plane, place of the first number of its window, over) for each output of this thread.
 template <class F>
 __device__ void each_output(long long items, const Sizes &s, const int *h_windows, const int *w_windows, const real *x, F f) {
     long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= items) return;
     Place p = place_of(item, (s.rows + OUTPUTS - 1) / OUTPUTS, s.columns);
-    x += p.plane * s.height * s.width;
-    Window window = {0, 0, w_windows[p.j], w_windows[s.columns + p.j]};
-    for (int i = p.i * OUTPUTS; i < min((p.i + 1) * OUTPUTS, s.rows); i++) {
-        window.h = h_windows[i], window.h_stop = h_windows[s.rows + i];
-        int place = i * s.columns + p.j;
-        f(p.plane * s.rows * s.columns + place, place, window, x);
-    }
+    const real *plane = x + p.plane * s.height * s.width;
+    auto output = [&](int row, int first, auto over) {
+        int place = row * s.columns + p.j;
+        f(p.plane * s.rows * s.columns + place, place, first, over);
+    };
+    int i = p.i * OUTPUTS;
+    if (s.kernel == 3 && s.stride == 2)
+        square_windows<3, 2>(s, plane, i, p.j, output);
+    else if (s.kernel == 2 && s.stride == 2)
+        square_windows<2, 2>(s, plane, i, p.j, output);
+    else if (s.kernel == 3 && s.stride == 1)
+        square_windows<3, 1>(s, plane, i, p.j, output);
+    else
+        any_windows(s, h_windows, w_windows, plane, i, p.j, output);
 }
+
+// The larger of two numbers, or NaN.
+__device__ wide larger(wide a, wide b) { return a <= b || b != b ? b : a; }
 
 // The maximum and, where ``winners`` is not null, its place h width + w. The first of equal elements wins, and the first NaN.
 extern "C" __global__ void max_windows(long long items, const real *__restrict__ x, real *__restrict__ values,
                                        long long *__restrict__ winners, Sizes s, const int *__restrict__ h_windows,
                                        const int *__restrict__ w_windows) {
-    each_output(items, s, h_windows, w_windows, x, [&](long long output, int, Window window, const real *plane) {
-        int winner = window.h * s.width + window.w;
-        wide best = -1 / wide(0);  // -inf
-        over(window, s, plane, [&](wide value, int place, bool) {  // what comes again does not win again
+    const wide LEAST = -1 / wide(0);  // -inf
+    if (!winners) {
+        each_output(items, s, h_windows, w_windows, x, [&](long long output, int, int, auto over) {
+            wide best = LEAST;
+            over([&](wide value, int, bool) { best = larger(best, value); });
+            values[output] = best;
+        });
+        return;
+    }
+    each_output(items, s, h_windows, w_windows, x, [&](long long output, int, int winner, auto over) {
+        wide best = LEAST;
+        over([&](wide value, int place, bool) {  // what comes again does not win again
             if (!(value <= best) && best == best) best = value, winner = place;
         });
-        values[output] = best;
-        if (winners) winners[output] = winner;
+        values[output] = best, winners[output] = winner;
     });
 }
 
@@ -86,9 +116,9 @@ extern "C" __global__ void max_windows(long long items, const real *__restrict__
 extern "C" __global__ void mean_windows(long long items, const real *__restrict__ x, const wide *__restrict__ divisors,
                                         real *__restrict__ y, Sizes s, const int *__restrict__ h_windows,
                                         const int *__restrict__ w_windows) {
-    each_output(items, s, h_windows, w_windows, x, [&](long long output, int at, Window window, const real *plane) {
+    each_output(items, s, h_windows, w_windows, x, [&](long long output, int at, int, auto over) {
         wide sum = 0;
-        over(window, s, plane, [&](wide value, int, bool exists) { sum += exists ? value : wide(0); });
+        over([&](wide value, int, bool exists) { sum += exists ? value : wide(0); });
         y[output] = sum / divisors[at];
     });
 }

@@ -91,8 +91,10 @@ def _whole(windows, size) -> bool:
 
 @functools.lru_cache(1024)
 def _sizes(size, rows, columns) -> np.void:
-    longest = max(int((axis.stops - axis.starts).max(initial=0)) for axis in (rows, columns))
-    return np.array((*size, len(rows.starts), len(columns.starts), rows.step, columns.step, longest), SIZES)[()]
+    squares = rows.even and columns.even and rows.even[1:] == columns.even[1:] and rows.step == columns.step == 1
+    stride, kernel = rows.even[1:] if squares else (0, 0)
+    firsts = (rows.even[0], columns.even[0]) if squares else (0, 0)
+    return np.array((*size, len(rows.starts), len(columns.starts), rows.step, columns.step, kernel, stride, *firsts), SIZES)[()]
 
 
 @functools.lru_cache(1024)
