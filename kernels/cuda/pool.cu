@@ -210,6 +210,31 @@ extern "C" __global__ void spread_windows(long long items, const real *__restric
     store_tile(gx, t, s, sums);
 }
 
+// The same for windows of 2 x 2 pixels side by side, of which each pixel has one: a thread writes two rows of LANES pixels.
+extern "C" __global__ void spread_squares(long long items, const real *__restrict__ gy, const wide *__restrict__ divisors,
+                                          real *__restrict__ gx, Sizes s) {
+    long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= items) return;
+    Place p = place_of(item, (s.height + 1) / 2, (s.width + LANES - 1) / LANES);
+    const int first = p.j * LANES / 2;  // window, of row i
+    gy += p.plane * s.rows * s.columns + p.i * s.columns, divisors += p.i * s.columns;
+    gx += (p.plane * s.height + 2 * p.i) * s.width + p.j * LANES;
+    Pack<wide> pack;
+#pragma unroll
+    for (int j = 0; j < LANES / 2; j++) {
+        bool exists = p.i < s.rows && first + j < s.columns;  // behind the last window there may be a pixel
+        wide g = load_if(exists, gy + first + j), divisor = load_if(exists, divisors + first + j);
+        wide share = exists ? g / divisor : wide(0);
+        pack.at[2 * j] = pack.at[2 * j + 1] = share;
+    }
+    for (int a = 0; a < 2 && 2 * p.i + a < s.height; a++, gx += s.width) {
+        if (s.width % LANES == 0)  // then every row begins where a pack may: new arrays do
+            write(gx, pack);
+        else
+            for (int k = 0; k < LANES && p.j * LANES + k < s.width; k++) gx[k] = pack.at[k];
+    }
+}
+
 // The same for windows that are whole planes, of ``pixels``: gx has gy / divisor everywhere, and is written in packs.
 extern "C" __global__ void spread_planes(long long items, const real *__restrict__ gy, double divisor, real *__restrict__ gx,
                                          int pixels) {

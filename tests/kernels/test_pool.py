@@ -167,7 +167,7 @@ def test_windows_that_are_whole_planes(size, dtype):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("size", [(9, 11), (8, 6), (12, 10)])
 @cuda_runs
-def test_gradients_of_images_of_several_tiles(size, dtype):
+def test_images_of_several_tiles(size, dtype):
     """Small integers, whose sums are exact, as the portable kernels."""
     random = np.random.default_rng(0)
     x = random.integers(-9, 9, (2, 3, *size)).astype(dtype)
@@ -179,7 +179,9 @@ def test_gradients_of_images_of_several_tiles(size, dtype):
         for backend in ("cuda", "portable"):
             with use_backend(backend):
                 values, winners = kernel("max_windows", x)(x, *axes)
-                results.append([values, winners, kernel("add_winners", gy)(gy, x.shape, winners, axes),
+                mean = kernel("mean_windows", x)(x, gy.shape, *axes, np.full(out, 4.0))
+                results.append([values, winners, kernel("max_values", x)(x, *axes), mean,
+                                kernel("add_winners", gy)(gy, x.shape, winners, axes),
                                 kernel("spread_windows", gy)(gy, x.shape, *axes, np.full(out, 4.0))])
         for found, expected in zip(*results, strict=True):
             np.testing.assert_array_equal(found, expected)
