@@ -9,7 +9,8 @@ __device__ Words block_of_words(const unsigned *key, const unsigned *counter, lo
     unsigned k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
         unsigned long long left = 0xD2511F53ull * c0, right = 0xCD9E8D57ull * c2;  // one instruction each, for both halves
-        c0 = (unsigned) (right >> 32) ^ c1 ^ k0, c1 = (unsigned) right, c2 = (unsigned) (left >> 32) ^ c3 ^ k1, c3 = (unsigned) left;
+        c0 = (unsigned) (right >> 32) ^ c1 ^ k0, c1 = (unsigned) right;
+        c2 = (unsigned) (left >> 32) ^ c3 ^ k1, c3 = (unsigned) left;
         k0 += 0x9E3779B9, k1 += 0xBB67AE85;
     }
     return {{c0, c1, c2, c3}};
