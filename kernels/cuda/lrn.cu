@@ -7,7 +7,7 @@
 #include "load.cuh"
 #include "place.cuh"
 
-constexpr int CHUNK = 16, GRAD_CHUNK = 32, USUAL = 5;
+constexpr int CHUNK = 16, GRAD_CHUNK = 64, USUAL = 5;
 
 // d_c = k + scale sum of x_j² over the window of channel c, ``before`` and ``after`` it; scale = alpha / size.
 struct Lrn {
@@ -42,9 +42,8 @@ template <bool ROOTS> __device__ Powers powers(wide d, wide beta) {
     return {root * (root * rsqrt(fmax(root, LEAST))), root * root};
 }
 
-// v[i] = channel c + i of x, 0 where there is none.
-template <int COUNT> __device__ void read(const Lrn &p, const real *x, int c, wide (&v)[COUNT]) {
-    const real *from = settled(p.at(x, c));
+// v[i] = channel c + i, 0 where there is none; ``from`` is where channel c would be.
+template <int COUNT> __device__ void read(const Lrn &p, const real *from, int c, wide (&v)[COUNT]) {
 #pragma unroll
     for (int i = 0; i < COUNT; i++) v[i] = load_if(p.has(c + i), p.at(from, i));
 }
@@ -66,7 +65,7 @@ template <int SIZE> __device__ wide squares_of_window(const wide *v) {
 // The channels from ``first`` on, for windows of the usual size.
 template <bool ROOTS> __device__ void chunk(const Lrn &p, const real *x, real *y, int first) {
     wide v[CHUNK + USUAL - 1];
-    read(p, x, first - USUAL / 2, v);
+    read(p, settled(p.at(x, first - USUAL / 2)), first - USUAL / 2, v);
     y = settled(p.at(y, first));
 #pragma unroll
     for (int c = 0; c < CHUNK; c++) {
@@ -103,9 +102,10 @@ template <bool ROOTS> __device__ void chunk_grad(const Lrn &p, const real *gy, c
     wide v[BATCH + 4 * SIDE] = {}, t[BATCH + 2 * SIDE] = {}, direct[BATCH + SIDE] = {};  // of channels c - 2 SIDE, c - SIDE, c, ...
     wide next_x[BATCH], next_gy[BATCH], factor = 2 * p.scale * p.beta;
     int c = first - 2 * BATCH;
+    x = settled(p.at(x, c + 2 * SIDE)), gy = settled(p.at(gy, c + SIDE)), gx = settled(p.at(gx, c));
     read(p, x, c + 2 * SIDE, next_x);
     read(p, gy, c + SIDE, next_gy);
-    for (; c < min(first + GRAD_CHUNK, p.channels); c += BATCH) {
+    for (; c < min(first + GRAD_CHUNK, p.channels); c += BATCH, gx = p.at(gx, BATCH)) {
         wide g[BATCH];
 #pragma unroll
         for (int i = 0; i < 4 * SIDE; i++) v[i] = v[BATCH + i];
@@ -115,6 +115,7 @@ template <bool ROOTS> __device__ void chunk_grad(const Lrn &p, const real *gy, c
         for (int i = 0; i < SIDE; i++) direct[i] = direct[BATCH + i];
 #pragma unroll
         for (int i = 0; i < BATCH; i++) v[4 * SIDE + i] = next_x[i], g[i] = next_gy[i];
+        x = p.at(x, BATCH), gy = p.at(gy, BATCH);
         read(p, x, c + BATCH + 2 * SIDE, next_x);
         read(p, gy, c + BATCH + SIDE, next_gy);
 #pragma unroll
@@ -126,7 +127,7 @@ template <bool ROOTS> __device__ void chunk_grad(const Lrn &p, const real *gy, c
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             wide out = direct[i] - factor * v[2 * SIDE + i] * sum_of_window<USUAL>(t + i);
-            if (c >= first && p.has(c + i)) *p.at(gx, c + i) = out;
+            if (c >= first && p.has(c + i)) *p.at(gx, i) = out;
         }
     }
 }

@@ -5,7 +5,7 @@ import math
 from minidl.kernels import namespace
 from minidl.kernels.cuda.launch import launch, ready
 
-CHUNK, GRAD_CHUNK = 16, 32  # channels to a thread, as in lrn.cu
+CHUNK, GRAD_CHUNK = 16, 64  # channels to a thread, as in lrn.cu
 
 
 def local_response_norm(x, size, alpha, beta, k):
