@@ -1,4 +1,4 @@
-"""Normalisation on the GPU: see norm.cu and norm_grad.cu."""
+"""Normalisation on the GPU: see norm.cu, norm_grad.cu and running.cu."""
 
 import math
 
@@ -31,6 +31,15 @@ def batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias=None):
     gx = _standardise_grad(*ready(gy, x), _channels(x), (OF_CHANNEL, x.shape[1]), weight, eps, _doubles(mean), _doubles(var),
                            fixed, gweight, gbias, None, relu_bias)
     return gx, gweight, gbias
+
+
+def move_statistics(running_mean, running_var, mean, var, momentum, count):
+    """As the portable kernel, in one launch."""
+    dtype = running_mean.dtype
+    if running_var.dtype != dtype or not (running_mean.flags.c_contiguous and running_var.flags.c_contiguous):
+        return portable.move_statistics(running_mean, running_var, mean, var, momentum, count)
+    launch("running.move_statistics", mean.size, *ready(mean, var), float(momentum), count / (count - 1), running_mean,
+           running_var, dtype=dtype)
 
 
 def group_norm(x, groups, weight, bias, eps):

@@ -46,6 +46,15 @@ def batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias=None):
 
 
 @np.errstate(all="ignore")
+def move_statistics(running_mean, running_var, mean, var, momentum, count):
+    """Running statistics (C,) move towards those of a batch, in place: running = (1 - momentum) running + momentum batch. The
+    batch's variance, of ``count`` elements, is divided by count - 1 for it.
+    """
+    for running, batch in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+        running[...] = (1 - momentum) * running + momentum * batch
+
+
+@np.errstate(all="ignore")
 def group_norm(x, groups, weight, bias, eps):
     """y, and the mean and var (N, groups) of each image over groups of C / groups neighbouring channels.
 

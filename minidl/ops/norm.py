@@ -134,14 +134,11 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     op = BatchNorm(eps, relu)
     y = op(x, *affine)
     if running_mean is not None and count:
-        _move(running[0], op.mean, momentum)
-        _move(running[1], op.var * (count / (count - 1)), momentum)
+        average, variance = (r.array for r in running)
+        kernel("move_statistics", average)(average, variance, op.mean, op.var, momentum, count)
+        written(average)
+        written(variance)
     return y
-
-
-def _move(running: Tensor, value, momentum) -> None:
-    running.array[...] = (1 - momentum) * running.array + momentum * value
-    written(running.array)
 
 
 def _with_channels(input, name) -> Tensor:

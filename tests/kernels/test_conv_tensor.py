@@ -20,6 +20,17 @@ UNIT = {"float32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # roundo
 RESULT = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # of a result
 
 
+@pytest.fixture(autouse=True)
+def forget_plans():
+    """Tests change what plans are made by."""
+    plans = conv_tensor._plan, conv_tensor._weights_plan
+    for plan in plans:
+        plan.cache_clear()
+    yield
+    for plan in plans:
+        plan.cache_clear()
+
+
 def naive(x, w, gy, geometry):
     """y (without bias), gx and gw by the definition, in float64, tap by tap and pixel by pixel."""
     (sh, sw), (ph, pw), (dh, dw), groups = geometry

@@ -92,7 +92,7 @@ def test_gradients_rounded_once(name, dtype):
 def test_every_kernel_of_numbers_has_a_case():
     elsewhere = {"max_windows", "sgd_update", "adam_update", "rmsprop_update", "adadelta_update",  # tests/ops/test_half.py
                  "update_each", "philox", "philox_uniform", "philox_normal", "dropout_mask",
-                 "dropout", "mean_loss", "total_weight",  # test_dropout.py, test_softmax.py
+                 "dropout", "mean_loss", "total_weight", "move_statistics",  # test_dropout.py, test_softmax.py, test_norm.py
                  "unscale_each", "update_scale"}  # tests/amp
     assert set(KERNELS) - elsewhere == set(CASES) | set(GRADIENTS)
 

@@ -107,6 +107,31 @@ def test_batch_norm_with_given_statistics(room, dtype, shape):
     np.testing.assert_array_equal(var, before[1])
 
 
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("channels", [1, 5, 300])
+@pytest.mark.parametrize("room, dtype", with_cuda([row for row in ROOMS if row[0] is portable], cuda))
+def test_running_statistics_move(room, dtype, channels, strided):
+    running = [numbers((channels,), dtype, seed, strided) for seed in (0, 1)]
+    batch = [numbers((channels,), np.float64, seed) for seed in (2, 3)]
+    running[0][0] = batch[1][channels - 1] = np.nan
+    kept = [a.copy() for a in (*running, *batch)]
+    room.move_statistics(*running, *batch, 0.3, 7)
+    for found, old, new, unbiased in zip(running, kept[:2], kept[2:], (1, 7 / 6), strict=True):
+        expected = [0.7 * float(old[c]) + 0.3 * float(new[c]) * unbiased for c in range(channels)]
+        np.testing.assert_allclose(found.astype(float), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        assert np.isnan(found.astype(float)).sum() == 1
+    for found, before in zip(batch, kept[2:], strict=True):
+        np.testing.assert_array_equal(found, before)
+
+
+@pytest.mark.parametrize("room", [portable, pytest.param(cuda, marks=cuda_runs)], ids=["portable", "cuda"])
+def test_running_statistics_of_two_dtypes(room):
+    mean, var = np.ones(3, np.float16), np.ones(3, np.float32)
+    room.move_statistics(mean, var, np.full(3, 3.0), np.full(3, 3.0), 0.5, 2)
+    np.testing.assert_array_equal(mean, [2, 2, 2])
+    np.testing.assert_array_equal(var, [3.5, 3.5, 3.5])
+
+
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("shape", BATCHES)
 @by_room
