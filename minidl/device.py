@@ -43,7 +43,7 @@ class Device(_Fields):
     @staticmethod
     def of(array) -> "Device":
         """The device of a NumPy or CuPy array."""
-        return CPU if isinstance(array, (np.ndarray, np.generic)) else Device("cuda", array.data.device_id)
+        return CPU if isinstance(array, (np.ndarray, np.generic)) else _gpu(array.data.device_id)
 
     @staticmethod
     def parse(device) -> "Device":
@@ -84,6 +84,11 @@ class Device(_Fields):
         if self.type == "cpu" and hasattr(data, "__cuda_array_interface__"):
             data = data.get()
         return self.make("array", data, dtype=dtype)
+
+
+@functools.cache
+def _gpu(number: int) -> Device:
+    return Device("cuda", number)
 
 
 def _cupy():

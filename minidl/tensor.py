@@ -167,12 +167,12 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """The same buffer outside the graph."""
-        return Tensor(self.array)
+        return wrap(self.array)
 
     @property
     def data(self) -> "Tensor":
         """The same buffer outside the graph. Assigning puts another array in its place."""
-        return Tensor(self.array)
+        return wrap(self.array)
 
     @data.setter
     def data(self, value: "Tensor"):

@@ -1,6 +1,8 @@
 """Arrays as the tensor cores' kernels read them: channels last, in whole chunks. See channels_last.cu."""
 
+import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,40 +25,70 @@ def chunks_of(channels: int, dtype) -> int:
     return max(1, -(-channels * dtype.itemsize // CHUNK))
 
 
+class Copy(NamedTuple):
+    """A launch that puts channels last, which follows from sizes."""
+
+    kernel: str
+    items: int
+    per_item: int
+    shape: tuple[int, ...]  # of the result
+    sizes: np.void
+
+
 def images_last(x, groups: int):
     """x (N, C, ...) -> (groups, N, pixels, channels of a group and zeros)."""
-    return derived(x, ("images_last", groups), lambda: _images_last(x, groups))
-
-
-def _images_last(x, groups):
-    channels, pixels, chunks = x.shape[1] // groups, math.prod(x.shape[2:]), chunks_of(x.shape[1] // groups, x.dtype)
-    y = namespace(x).empty((groups, len(x), pixels, chunks * CHUNK // x.itemsize), x.dtype)
-    images = np.array((len(x), groups, channels, pixels, chunks), IMAGES)[()]
-    if chunks <= FEW:
-        launch("channels_last.few_last", groups * -(-len(x) * pixels // 2) * chunks, x, y, images, dtype=x.dtype)
-    else:
-        tiles = groups * -(-len(x) * pixels // PIXELS) * -(-chunks // CHUNKS)
-        launch("channels_last.images_last", tiles, x, y, images, dtype=x.dtype, per_item=THREADS)
-    return y
+    return derived(x, ("images_last", groups), lambda: _copied(x, _of_images(x.shape, groups, x.dtype)))
 
 
 def weights_last(w):
     """w (groups, rows, height, width, channels), which may be a view of any other order, with zeros behind its channels."""
-    groups, rows, height, width, channels = w.shape
-    chunks = chunks_of(channels, w.dtype)
-    shape = (*w.shape[:-1], chunks * CHUNK // w.itemsize)
-    if w.flags.c_contiguous:
-        if shape == w.shape:
-            return _rounded(w)
-    elif (each := w.transpose(0, 1, 4, 2, 3)).flags.c_contiguous:  # the taps of a row are like the pixels of an image
-        return _images_last(each.reshape(groups * rows, channels, height * width), 1).reshape(shape)
-    elif (each := w.transpose(0, 4, 1, 2, 3)).flags.c_contiguous:  # and so are the rows and taps of a group
-        return _images_last(each.reshape(1, groups * channels, rows * height * width), groups).reshape(shape)
-    y = namespace(w).empty(shape, w.dtype)
-    steps = (step // w.itemsize for step in w.strides)
-    weights = np.array((*w.shape[1:], chunks, *steps), WEIGHTS)[()]
-    launch("channels_last.weights_last", math.prod(w.shape[:-1]) * chunks, w, y, weights, dtype=w.dtype)
+    copy = _of_weights(w.shape, w.strides, w.dtype)
+    return _rounded(w) if copy is None else _copied(w, copy)
+
+
+def _copied(x, copy):
+    y = namespace(x).empty(copy.shape, x.dtype)
+    launch(copy.kernel, copy.items, x, y, copy.sizes, dtype=x.dtype, per_item=copy.per_item)
     return y
+
+
+@functools.lru_cache(4096)
+def _of_images(shape, groups, dtype) -> Copy:
+    images, channels, pixels = shape[0], shape[1] // groups, math.prod(shape[2:])
+    chunks = chunks_of(channels, dtype)
+    result, sizes = (groups, images, pixels, chunks * CHUNK // dtype.itemsize), (images, groups, channels, pixels, chunks)
+    sizes = np.array(sizes, IMAGES)[()]
+    if chunks <= FEW:
+        return Copy("channels_last.few_last", groups * -(-images * pixels // 2) * chunks, 1, result, sizes)
+    tiles = groups * -(-images * pixels // PIXELS) * -(-chunks // CHUNKS)
+    return Copy("channels_last.images_last", tiles, THREADS, result, sizes)
+
+
+@functools.lru_cache(4096)
+def _of_weights(shape, strides, dtype) -> Copy | None:
+    """None where they lie as they should."""
+    groups, rows, height, width, channels = shape
+    chunks, steps = chunks_of(channels, dtype), [step // dtype.itemsize for step in strides]
+    result = (*shape[:-1], chunks * CHUNK // dtype.itemsize)
+    if _dense(shape, steps, (0, 1, 2, 3, 4)):
+        if result == shape:
+            return None
+    elif _dense(shape, steps, (0, 1, 4, 2, 3)):  # the taps of a row are like the pixels of an image
+        return _of_images((groups * rows, channels, height * width), 1, dtype)._replace(shape=result)
+    elif _dense(shape, steps, (0, 4, 1, 2, 3)):  # and so are the rows and taps of a group
+        return _of_images((1, groups * channels, rows * height * width), groups, dtype)._replace(shape=result)
+    sizes = np.array((*shape[1:], chunks, *steps), WEIGHTS)[()]
+    return Copy("channels_last.weights_last", math.prod(shape[:-1]) * chunks, 1, result, sizes)
+
+
+def _dense(shape, steps, order) -> bool:
+    """Whether numbers lie one behind the other where axes are in this order."""
+    step = 1
+    for axis in reversed(order):
+        if shape[axis] != 1 and steps[axis] != step:
+            return False
+        step *= shape[axis]
+    return True
 
 
 def rows_last(matrices):

@@ -121,12 +121,13 @@ def conv2d(x, w, b, geometry, relu=False):
 def conv2d_input_grad(gy, w, x_shape, geometry):
     """As the portable kernel, a convolution of gy for each phase of the stride."""
     gx, images = namespace(gy).empty(x_shape, gy.dtype), _readable(gy, w.shape, geometry)
-    w = _grouped(w, geometry.groups).transpose(0, 2, 3, 4, 1)
+    window, w = w.shape[2:], _grouped(w, geometry.groups).transpose(0, 2, 3, 4, 1)
     for pixels, taps, correlation in _phases(x_shape, gy.shape, w.shape, geometry, gy.dtype):
         if correlation is None:
             gx[pixels] = 0
         else:
-            _launch(*images, weights_last(w[taps]), None, gx, False, correlation)
+            part = w if correlation.window == window else w[taps]
+            _launch(*images, weights_last(part), None, gx, False, correlation)
     return gx
 
 

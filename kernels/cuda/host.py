@@ -30,6 +30,7 @@ def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> Non
     declared = parameters[function]
     if len(args) != len(declared):
         raise TypeError(f"{function} of {file}.cu takes {len(declared)} arguments, got {len(args)}")
+    args = [arg[()] if isinstance(arg, np.ndarray) and arg.dtype.names else arg for arg in args]  # structs, not arrays of them
     for parameter, arg in zip(declared, args, strict=True):
         _check(file, function, parameter, arg, kinds)
     values = [np.uint64(arg.ctypes.data) if isinstance(arg, np.ndarray) else arg for arg in args]

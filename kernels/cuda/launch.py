@@ -21,15 +21,17 @@ C_TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "floa
            "bfloat16": ("bfloat16", "float")}  # real, wide
 STANDARD = "-std=c++17"
 NVRTC = ("-default-device",)  # functions of the GPU without saying so: lambdas with ``auto`` parameters can't say it
-NULL = np.uint64(0)
-PLAIN = {int: np.int32, float: np.float64, bool: np.bool_, type(None): lambda none: NULL}  # OverflowError for an int too large
+FLOAT32, NULL = np.dtype(np.float32), np.uint64(0)
+_int32, _int64 = (functools.lru_cache(1 << 16)(kind) for kind in (np.int32, np.int64))  # NumPy takes 0.5 us to make one
+PLAIN = {int: _int32, float: np.float64, bool: np.bool_, type(None): lambda none: NULL,  # OverflowError for an int too large
+         np.void: np.asarray}  # CuPy takes a struct as an array of one
 STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.MULTILINE | re.DOTALL)
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 
 
 def ready(*arrays):
     """The arrays as kernels want them: contiguous, aligned; None stays None."""
-    found = tuple(array if array is None else _ready(array) for array in arrays)
+    found = [array if array is None else _ready(array) for array in arrays]
     return found if len(found) > 1 else found[0]
 
 
@@ -49,7 +51,7 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
     if not items:
         return
     blocks = -(-items * per_item // (per_thread * THREADS))
-    values, arrays = [np.int64(items)], []
+    values, arrays = [_int64(items)], []
     for arg in args:  # for every launch: a loop without calls of ours
         plain = PLAIN.get(type(arg))
         if plain is not None:
@@ -66,7 +68,6 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
     for array in arrays:
         if isinstance(array, np.ndarray) or array.data.device_id != current:
             raise ValueError(f"{name}: an array of {array.dtype} {array.shape} is not on the current GPU, {current}")
-    values = [np.asarray(value) if type(value) is np.void else value for value in values]  # CuPy takes structs as arrays of one
     _kernel(name, dtype)((blocks,), (THREADS,), tuple(values))
 
 
@@ -77,7 +78,7 @@ def lanes(dtype) -> int:
 
 def wide(dtype) -> np.dtype:
     """The dtype that numbers of ``dtype`` are computed in."""
-    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    return FLOAT32 if dtype.itemsize == 2 else dtype
 
 
 def source(file: str) -> Path:

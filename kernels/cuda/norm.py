@@ -10,6 +10,7 @@ from minidl.kernels.cuda.sum import sum
 from minidl.kernels.cuda.team import Layout, plan
 from minidl.kernels.portable import norm as portable
 
+DOUBLE = np.dtype(np.float64)
 OF_CHANNEL, OF_ROW, OF_PLACE = range(3)
 
 
@@ -18,7 +19,7 @@ def batch_norm(x, weight, bias, eps, mean=None, var=None, relu=False):
     if not x.size:
         return portable.batch_norm(x, weight, bias, eps, mean, var, relu)
     fixed = mean is not None
-    given = (_doubles(mean), _doubles(var)) if fixed else namespace(x).empty((2, x.shape[1]), np.float64)
+    given = (_doubles(mean), _doubles(var)) if fixed else _two(x, x.shape[1])
     y = _standardise(x, _channels(x), (OF_CHANNEL, x.shape[1]), weight, bias, eps, *given, fixed, relu)
     return (y, mean, var) if fixed else (y, *given)
 
@@ -27,7 +28,7 @@ def batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias=None):
     """As the portable kernel."""
     if not x.size:
         return portable.batch_norm_grad(gy, x, weight, eps, mean, var, fixed, relu_bias)
-    gweight, gbias = namespace(x).empty((2, x.shape[1]), np.float64)
+    gweight, gbias = _two(x, x.shape[1])
     gx = _standardise_grad(*ready(gy, x), _channels(x), (OF_CHANNEL, x.shape[1]), weight, eps, _doubles(mean), _doubles(var),
                            fixed, gweight, gbias, None, relu_bias)
     return gx, gweight, gbias
@@ -46,7 +47,7 @@ def group_norm(x, groups, weight, bias, eps):
     """As the portable kernel."""
     if not x.size:
         return portable.group_norm(x, groups, weight, bias, eps)
-    mean, var = namespace(x).empty((2, len(x), groups), np.float64)
+    mean, var = _two(x, (len(x), groups))
     layout, weights = _groups(x, groups)
     return _standardise(x, layout, (weights, groups), weight, bias, eps, mean, var, False), mean, var
 
@@ -102,9 +103,18 @@ def _standardise_grad(gy, x, layout, weights, weight, eps, mean, var, fixed, gwe
     return gx
 
 
+def _two(x, shape):
+    """Arrays for two statistics."""
+    return namespace(x).empty(shape, DOUBLE), namespace(x).empty(shape, DOUBLE)
+
+
 def _wide(values, x):
-    return ready(values.astype(wide(x.dtype), copy=False))
+    return _as(values, wide(x.dtype))
 
 
 def _doubles(values):
-    return ready(values.astype(np.float64, copy=False))
+    return _as(values, DOUBLE)
+
+
+def _as(values, dtype):
+    return ready(values if values.dtype == dtype else values.astype(dtype))

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from operator import attrgetter
 
 import numpy as np
 
@@ -30,7 +31,9 @@ def unscale_each(gradients, scale, found_inf):
 
 
 def _launch(kernel, arrays, *arguments):
-    like, rows = arrays[0][0], tuple([(each[0].size, *map(_address, each)) for each in arrays])
+    like = arrays[0][0]
+    address = attrgetter("ctypes.data" if isinstance(like, np.ndarray) else "data.ptr")
+    rows = tuple([(each[0].size, *[0 if array is None else address(array) for array in each]) for each in arrays])
     table, blocks = _table(rows)
     table = uploaded(table, like, often=False)  # another one if gradients have moved
     launch(f"optim.{kernel}", blocks, table, len(rows), *arguments, dtype=like.dtype, per_item=THREADS)
@@ -49,12 +52,6 @@ def _table(rows) -> tuple[np.ndarray, int]:
     firsts = [0, *itertools.accumulate(blocks)]
     missing = [0] * (ARRAYS - len(rows[0]) + 1)
     return np.array([(first, *row, *missing) for first, row in zip(firsts, rows, strict=False)], np.int64), firsts[-1]
-
-
-def _address(array) -> int:
-    if array is None:
-        return 0
-    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
 
 # From a rule's arguments, as the portable kernels have them, to what its CUDA kernel reads.

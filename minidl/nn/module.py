@@ -86,10 +86,10 @@ class Module:
         super().__setattr__(name, value)
 
     def __getattr__(self, name):
+        tables = self.__dict__
         for table in _KINDS:
-            found = self.__dict__.get(table, {})
-            if name in found:
-                return found[name]
+            if name in tables.get(table, ()):
+                return tables[table][name]
         hint = "" if "_parameters" in self.__dict__ else " (was super().__init__() called?)"
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}{hint}")
 

@@ -119,7 +119,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     affine = _values(x, weight, 1, "weight"), _values(x, bias, 0, "bias")
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both running_mean and running_var, or neither")
-    running = [None if r is None else _values(x, r, 0, name).detach()
+    running = [None if r is None else wrap(_values(x, r, 0, name).array)
                for r, name in ((running_mean, "running_mean"), (running_var, "running_var"))]
     if not training:
         if running_mean is None:

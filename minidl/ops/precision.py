@@ -51,29 +51,38 @@ def _casting(function: Callable, choose: Callable) -> Callable:
         tensors = [x for x in _tensors([*args, *kwargs.values()]) if _is_cast(x, state)]
         if tensors:
             dtype = choose([x.dtype for x in tensors], state.dtypes[tensors[0].device.type])
-            args, kwargs = _map(args, dtype, state), {name: _map(value, dtype, state) for name, value in kwargs.items()}
+            args = _map(args, dtype, state)
+            kwargs = dict(zip(kwargs, _map(kwargs.values(), dtype, state), strict=True))
         return function(*args, **kwargs)
 
     return cast_first
 
 
-def _tensors(values):
+def _tensors(values) -> list[Tensor]:
+    found = []
     for value in values:
         if isinstance(value, Tensor):
-            yield value
+            found.append(value)
         elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
+            found += _tensors(value)
+    return found
 
 
 def _is_cast(x: Tensor, state: Autocast) -> bool:
-    return (x.dtype == float32 or is_half(x.dtype)) and x.device.type in state.dtypes
+    dtype = x.array.dtype
+    return (dtype == float32 or is_half(dtype)) and x.device.type in state.dtypes
 
 
-def _map(value, dtype: np.dtype, state: Autocast):
-    """The value with all its tensors cast."""
-    if isinstance(value, Tensor):
-        return _kept_cast(value, dtype, state.casts) if _is_cast(value, state) else value
-    return type(value)([_map(item, dtype, state) for item in value]) if isinstance(value, (list, tuple)) else value
+def _map(values, dtype: np.dtype, state: Autocast) -> list:
+    """The values with all their tensors cast."""
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            value = _kept_cast(value, dtype, state.casts) if _is_cast(value, state) else value
+        elif isinstance(value, (list, tuple)):
+            value = type(value)(_map(value, dtype, state))
+        found.append(value)
+    return found
 
 
 def _kept_cast(x: Tensor, dtype: np.dtype, casts: dict | None) -> Tensor:
