@@ -40,6 +40,7 @@ def conv_output(size: int, kernel: int, stride: int, padding: int, dilation: int
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
+@functools.lru_cache(4096)
 def windows(size, kernel_size, geometry: ConvGeometry) -> tuple[int, int]:
     """How many windows of ``kernel_size`` fit into an image of ``size``, as (rows, columns): (OH, OW).
 

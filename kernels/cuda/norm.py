@@ -39,8 +39,8 @@ def move_statistics(running_mean, running_var, mean, var, momentum, count):
     dtype = running_mean.dtype
     if running_var.dtype != dtype or not (running_mean.flags.c_contiguous and running_var.flags.c_contiguous):
         return portable.move_statistics(running_mean, running_var, mean, var, momentum, count)
-    launch("running.move_statistics", mean.size, *ready(mean, var), float(momentum), count / (count - 1), running_mean,
-           running_var, dtype=dtype)
+    launch("running.move_statistics", mean.size, running_mean, running_var, *ready(mean, var), float(momentum),
+           count / (count - 1), dtype=dtype)
 
 
 def group_norm(x, groups, weight, bias, eps):
