@@ -60,8 +60,9 @@ class _BatchNorm(_Affine):
         momentum = 1 / (self.num_batches_tracked.item() + 1) if self.momentum is None else self.momentum
         y = batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps,
                        relu=self.relu)
-        self.num_batches_tracked.array += 1  # one launch; add_ takes three
-        written(self.num_batches_tracked.array)
+        batches = self.num_batches_tracked.array
+        batches += 1  # one launch; add_ takes three
+        written(batches)
         return y
 
     def _check(self, input) -> None:
