@@ -95,11 +95,11 @@ extern "C" __global__ void local_response_norm(long long items, const real *__re
 // gx_c = gy_c d_c^-beta - 2 scale beta x_c sum of t_j, t = gy x d^-beta / d, over the channels whose window holds c: those from
 // c - after to c + before.
 //
-// For windows of the usual size, a thread goes along the channels in batches, and keeps what the next batch needs of this one. The
-// numbers of the next are on their way meanwhile; the first two batches only gather what lies before the first channel.
+// For windows of the usual size, a thread goes along the channels in batches, and keeps what the next batch needs of this one.
+// The numbers of the next are on their way meanwhile; the first two batches only gather what lies before the first channel.
 template <bool ROOTS> __device__ void chunk_grad(const Lrn &p, const real *gy, const real *x, real *gx, int first) {
     constexpr int SIDE = USUAL / 2, BATCH = 2 * SIDE;
-    wide v[BATCH + 4 * SIDE] = {}, t[BATCH + 2 * SIDE] = {}, direct[BATCH + SIDE] = {};  // of channels c - 2 SIDE, c - SIDE, c, ...
+    wide v[BATCH + 4 * SIDE] = {}, t[BATCH + 2 * SIDE] = {}, direct[BATCH + SIDE] = {};  // from c - 2 SIDE, c - SIDE, c
     wide next_x[BATCH], next_gy[BATCH], factor = 2 * p.scale * p.beta;
     int c = first - 2 * BATCH;
     x = settled(p.at(x, c + 2 * SIDE)), gy = settled(p.at(gy, c + SIDE)), gx = settled(p.at(gx, c));
