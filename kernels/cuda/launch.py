@@ -63,7 +63,8 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
         from minidl.kernels.cuda import host
 
         file, _, function = name.partition(".")
-        return host.run(file, function, np.dtype(dtype), blocks, THREADS, values)
+        host.run(file, function, np.dtype(dtype), blocks, THREADS, values)
+        return
     current = sys.modules["cupy"].cuda.runtime.getDevice()
     for array in arrays:
         if isinstance(array, np.ndarray) or array.data.device_id != current:
