@@ -16,6 +16,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -89,16 +90,20 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",),
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out.resolve() / f"{name}{_suffix(options.threads)}.json"
     before = json.loads(path.read_text()) if path.exists() else None
-    found, failed = {}, []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    found, failed, report = {}, [], None
     for case in getattr(options, "only", cases):
-        runs = _alternate(module, ["minidl", *installed], options, case)
-        failed += [f"{case} {framework}".lstrip() for framework, ran in runs.items() if len(ran) < options.rounds]
-        runs = {framework: ran for framework, ran in runs.items() if len(ran) == options.rounds}
-        if "minidl" in runs:
-            found[case] = runs
-            report = _report(name, description, found, options, rates)
-            joined = _joined(before, report) if before and len(found) < len(cases) else report
-            path.write_text(json.dumps(joined, indent=1) + "\n")
+        runs = {framework: [] for framework in ("minidl", *installed)}
+        try:
+            _alternate(module, runs, options, case)
+        finally:  # what is cut off leaves what it had
+            failed += [f"{case} {framework}".lstrip() for framework, ran in runs.items() if len(ran) < options.rounds]
+            runs = {framework: ran for framework, ran in runs.items() if len(ran) == options.rounds}
+            if "minidl" in runs:
+                found[case] = runs
+                report = _report(name, description, found, options, rates)
+                joined = _joined(before, report) if before and len(found) < len(cases) else report
+                path.write_text(json.dumps(joined, indent=1) + "\n")
     if found:
         show(report)
         print(f"written to {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
@@ -119,12 +124,11 @@ def _work(module: str, threads: int, framework: str, *case: str) -> None:
     print(json.dumps({"seconds": measured, "peak_bytes": peak, **above, **_noted, "versions": _versions(framework.split()[0])}))
 
 
-def _alternate(module, frameworks, options, case) -> dict[str, list]:
-    """What the processes print; a framework that fails is not tried again, and has fewer than there are rounds."""
-    runs: dict[str, list] = {framework: [] for framework in frameworks}
+def _alternate(module, runs, options, case) -> None:
+    """Add to ``runs`` of each framework what its processes print; one that fails is not tried again, and has fewer in the end."""
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MINIDL_NUM_THREADS": str(options.threads)}
     for round_ in range(options.rounds):
-        for framework in (f for f in frameworks if len(runs[f]) == round_):
+        for framework in [f for f in runs if len(runs[f]) == round_]:
             print(f"{case} round {round_ + 1} of {options.rounds}: {framework} ...".lstrip().ljust(60), end="\r", flush=True,
                   file=sys.stderr)
             command = [sys.executable, "-m", module, "--threads", str(options.threads), "--worker", framework]
@@ -133,7 +137,6 @@ def _alternate(module, frameworks, options, case) -> dict[str, list]:
             if result.returncode == 0:
                 runs[framework].append(json.loads(result.stdout.splitlines()[-1]))
     print(" " * 60, end="\r", file=sys.stderr)
-    return runs
 
 
 MEMORY = {"peak_bytes": "peak memory", "peak_above_model_bytes": "above the model",

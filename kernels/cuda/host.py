@@ -35,8 +35,9 @@ def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> Non
         _check(file, function, parameter, arg, kinds)
     values = [np.uint64(arg.ctypes.data) if isinstance(arg, np.ndarray) else arg for arg in args]
     values = [np.asarray(value) for value in values]  # numbers that have an address
-    addresses = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-    if getattr(library, f"launch_{function}")(ctypes.c_longlong(blocks), ctypes.c_int(threads), addresses):
+    addresses = np.array([value.ctypes.data for value in values], np.uintp)
+    where = ctypes.c_void_p(addresses.ctypes.data)
+    if getattr(library, f"launch_{function}")(ctypes.c_longlong(blocks), ctypes.c_int(threads), where):
         raise RuntimeError(f"{function} of {file}.cu: some threads of a block wait at a barrier that others never reach")
 
 
