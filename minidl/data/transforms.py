@@ -15,9 +15,12 @@ from minidl.kernels.shapes import pair
 
 
 class Transform:
-    """Base of all transforms: ``numbers`` is how many uniform numbers an image takes."""
+    """Base of all transforms: ``numbers`` is how many uniform numbers an image takes. One that ``keeps_places`` changes the
+    colours of pixels alone, so that what is known about places in an image, such as boxes, stays true.
+    """
 
     numbers = 0
+    keeps_places = False
 
     def __call__(self, images: np.ndarray, uniforms: np.ndarray | None = None) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
@@ -65,6 +68,8 @@ class ToTensor(Transform):
     1.0
     """
 
+    keeps_places = True
+
     def __call__(self, images, uniforms=None):
         # Dividing gives the same bits as the usual x / 255, which a product with 1 / 255 does not.
         return images / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
@@ -77,6 +82,8 @@ class Normalize(Transform):
     >>> Normalize([0.5], [0.25])(np.ones((1, 1, 1, 1), np.float32)).item()
     2.0
     """
+
+    keeps_places = True
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         self.mean, self.std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
@@ -252,6 +259,7 @@ class ColorShift(Transform):
     [0.0, 0.0, 0.0]
     """
 
+    keeps_places = True
     numbers = 4
     eigenvalues = np.array([0.2175, 0.0188, 0.0045], np.float32)
     components = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32)
