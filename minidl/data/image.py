@@ -1,5 +1,6 @@
 """Picture files as arrays, whatever they hold: grey, palette, CMYK, 16 bits, transparent, turned by EXIF."""
 
+import contextlib
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +23,14 @@ def open_image(source, name=None):
 
     Raises DataError for a file that is missing, no picture, damaged, truncated, or too large.
     """
-    pillow, ops = require("PIL.Image", extra="train"), require("PIL.ImageOps", extra="train")
+    with _opened(source, name) as image:
+        return _as_rgb(require("PIL.ImageOps", extra="train").exif_transpose(image))
+
+
+@contextlib.contextmanager
+def _opened(source, name):
+    """The picture that Pillow reads from a path or bytes, checked before it is decoded; what goes wrong is a DataError."""
+    pillow = require("PIL.Image", extra="train")
     name = source if name is None else name
     try:
         with warnings.catch_warnings():
@@ -32,7 +40,7 @@ def open_image(source, name=None):
                 _check_size(image.width * image.height, len(data), name)
                 if data.count(b"\xff\xda") > MOST_SCANS and image.format == "JPEG":
                     raise DataError(f"{name}: a JPEG file of more than {MOST_SCANS} scans, which is not decoded")
-                return _as_rgb(ops.exif_transpose(image), pillow)
+                yield image
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file") from None
     except DataError:
@@ -53,6 +61,17 @@ def read_image(source, name=None) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(open_image(source, name)).transpose(2, 0, 1))
 
 
+def read_indices(path) -> np.ndarray:
+    """The numbers of a palette picture (H, W), uint8, such as the objects of a segmentation, in place of their colours.
+
+    Raises DataError as ``open_image``, and for a picture that has neither palette nor grey values.
+    """
+    with _opened(path, None) as image:
+        if image.mode not in ("P", "L"):
+            raise DataError(f"{path}: expected a picture with a palette, got one of mode {image.mode}")
+        return np.asarray(image)
+
+
 def _check_size(pixels: int, size: int, name) -> None:
     if pixels > MOST_PIXELS:
         raise DataError(f"{name}: {pixels:,} pixels; the limit is {MOST_PIXELS:,}")
@@ -60,7 +79,8 @@ def _check_size(pixels: int, size: int, name) -> None:
         raise DataError(f"{name}: {pixels:,} pixels out of {size:,} bytes: more than a photograph has, so it is not decoded")
 
 
-def _as_rgb(image, pillow):
+def _as_rgb(image):
+    pillow = require("PIL.Image", extra="train")
     if image.mode.startswith("I;16") or image.mode == "I":
         image = pillow.fromarray((np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8))  # 65535 is white
     if image.has_transparency_data:

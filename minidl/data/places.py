@@ -30,3 +30,20 @@ def find_folder(name: str, patterns: tuple[str, ...], root=None) -> Path:
     looked = ", ".join(map(str, dict.fromkeys(places)))
     raise DataError(f"{name} is in none of these folders: {looked}; get it with `minidl data get {name}`, or set MINIDL_DATA "
                     f"to the folder that holds {name}/")
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """``folder/name``, a name that came with the data; raises DataError for one that leads out of the folder, also by a link.
+
+    >>> file_inside(Path("pictures"), "../../secret.jpg")
+    Traceback (most recent call last):
+    ...
+    minidl.errors.DataError: '../../secret.jpg' is not the name of a file in pictures
+    """
+    try:
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder.resolve()):
+            return path
+    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, links in a circle
+        pass
+    raise DataError(f"{name[:200]!r} is not the name of a file in {folder}")
