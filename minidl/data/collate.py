@@ -93,3 +93,12 @@ def _reading(dataset, which: int | np.ndarray):
 def tensors(batch):
     """Arrays as tensors, inside tuples, lists and dicts."""
     return mapped(Tensor, batch, np.ndarray)
+
+
+def arrays(batch):
+    """Tensors as arrays of NumPy, wherever they are, inside tuples, lists and dicts.
+
+    >>> arrays((Tensor(np.ones(2)), "a"))
+    (array([1., 1.]), 'a')
+    """
+    return mapped(lambda tensor: tensor.detach().cpu().numpy(), batch, Tensor)
