@@ -2,6 +2,7 @@
 
 from minidl.data import box_transforms, transforms
 from minidl.data.cifar import CIFAR10, CIFAR100
+from minidl.data.coco import CocoDetection
 from minidl.data.collate import default_collate
 from minidl.data.dataset import ConcatDataset, Dataset, ImageArrays, Subset, TensorDataset, random_split
 from minidl.data.detection import DetectionDataset, detection_collate, pad_images

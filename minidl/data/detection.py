@@ -19,7 +19,7 @@ import numpy as np
 from minidl.data.box_transforms import Compose
 from minidl.data.collate import tensors
 from minidl.data.dataset import Dataset
-from minidl.errors import ShapeError
+from minidl.errors import DataError, ShapeError
 from minidl.kernels import namespace
 from minidl.random import Generator
 from minidl.tensor import Tensor, astensor
@@ -59,6 +59,13 @@ def target_of(boxes, labels, image_id: int, difficult=None, **more) -> dict:
     difficult = np.zeros(len(labels), bool) if difficult is None else np.asarray(difficult, bool)
     return {"boxes": np.asarray(boxes, np.float32).reshape(len(labels), 4), "labels": labels, "difficult": difficult,
             "image_id": np.asarray(image_id, np.int64), **more}
+
+
+def check_size(image: np.ndarray, width: int, height: int, name: str) -> None:
+    """Raise DataError unless a picture (3, H, W) has the size that its annotations are for."""
+    if image.shape[1:] != (height, width):
+        raise DataError(f"{name}: the annotations are of a picture of {width} x {height} pixels, it has {image.shape[2]} x "
+                        f"{image.shape[1]}")
 
 
 def detection_collate(samples: list) -> tuple[list, list]:

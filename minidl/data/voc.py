@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.data.detection import DetectionDataset, target_of
+from minidl.data.detection import DetectionDataset, check_size, target_of
 from minidl.data.image import SUFFIXES, read_image, read_indices
 from minidl.data.places import file_inside
 from minidl.data.voc_xml import Annotation, read_annotation
@@ -80,9 +80,8 @@ class VOCDetection(DetectionDataset):
         name, annotation = self.names[index], self.annotation(index)
         image = read_image(self._picture(name))
         height, width = image.shape[1:]
-        if annotation.width and annotation.height and (annotation.width, annotation.height) != (width, height):
-            raise DataError(f"{name}: the annotation is of a picture of {annotation.width} x {annotation.height} pixels, it has "
-                            f"{width} x {height}")
+        if annotation.width and annotation.height:
+            check_size(image, annotation.width, annotation.height, name)
         kept = [k for k, found in enumerate(annotation.objects) if self._is_known(found.name, name)]
         objects = [annotation.objects[k] for k in kept]
         boxes = np.array([found.box for found in objects]).reshape(-1, 4) - [1, 1, 0, 0]

@@ -17,6 +17,7 @@ import numpy as np
 
 from minidl.dtypes import BFLOAT16, as_dtype, float16, float32, float64, int8, int16, int32, int64, uint8
 from minidl.errors import CheckpointError
+from minidl.io import strict_json
 
 DTYPES = {"BOOL": np.dtype(bool), "U8": uint8, "I8": int8, "I16": int16, "I32": int32, "I64": int64,
           "F16": float16, "F32": float32, "F64": float64}
@@ -89,10 +90,8 @@ def _dtype(name: str) -> np.dtype | None:
 def parse_json(text: str | bytes):
     """JSON in which no key appears twice and every number is finite; raises CheckpointError for anything else."""
     try:
-        return json.loads(text, object_pairs_hook=_table, parse_constant=_finite, parse_float=_finite)
-    except CheckpointError:
-        raise
-    except (ValueError, RecursionError) as error:
+        return strict_json.parse(text)
+    except ValueError as error:
         raise CheckpointError(f"its header is no valid JSON: {error}") from None
 
 
@@ -103,20 +102,6 @@ def _header(text: bytes) -> dict:
         return parse_json(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise CheckpointError(f"its header is no UTF-8: {error}") from None
-
-
-def _table(pairs: list) -> dict:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise CheckpointError("its header names a key twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise CheckpointError(f"its header holds the number {text[:20]}")
-    return number
 
 
 def _span(name: str, entry) -> tuple[int, int]:
