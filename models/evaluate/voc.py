@@ -73,10 +73,8 @@ def evaluate_voc(detections: Iterable, targets: Iterable[dict], classes: Sequenc
     ({'cat': nan, 'dog': 1.0}, 1.0, [1.0, 0.5])
     """
     scores, hits, objects = ([[] for _ in classes] for _ in range(3))
-    for number, (found, target) in enumerate(_pairs(detections, targets)):
-        boxes, labels, confidences = map(np.asarray, arrays((found.boxes, found.labels, found.scores)))
-        true_boxes, true_labels, difficult = map(np.asarray, arrays([target[key] for key in ("boxes", "labels", "difficult")]))
-        _check(number, boxes, labels, confidences, true_labels, len(classes))
+    for number, (found, target) in enumerate(pairs(detections, targets)):
+        boxes, labels, confidences, true_boxes, true_labels, difficult = check_pair(number, found, target, len(classes))
         for label in np.union1d(labels, true_labels).tolist():
             of_class, true = np.flatnonzero(labels == label), true_labels == label
             order = of_class[np.argsort(-confidences[of_class], kind="stable")]
@@ -147,7 +145,8 @@ def precision_recall(result: VOCResult):
     return figure
 
 
-def _pairs(detections: Iterable, targets: Iterable):
+def pairs(detections: Iterable, targets: Iterable):
+    """Detections and target of one image after another; raises ShapeError if there are more of one kind."""
     missing = object()
     for number, pair in enumerate(itertools.zip_longest(detections, targets, fillvalue=missing)):
         if missing in pair:
@@ -156,15 +155,22 @@ def _pairs(detections: Iterable, targets: Iterable):
         yield pair
 
 
-def _check(number: int, boxes, labels, scores, true_labels, classes: int) -> None:
+def check_pair(number: int, found, target: dict, classes: int) -> list[np.ndarray]:
+    """Boxes, labels and scores of what was found in an image, boxes, labels and difficulty of what is there, as arrays; raises
+    ShapeError or DataError for what they must not be.
+    """
+    there = [target[key] for key in ("boxes", "labels", "difficult")]
+    everything = [np.asarray(part) for part in arrays([found.boxes, found.labels, found.scores, *there])]
+    boxes, labels, scores, _, true_labels, _ = everything
     if boxes.shape != (len(labels), 4) or scores.shape != labels.shape or labels.ndim != 1:
         raise ShapeError(f"image {number}: expected boxes (D, 4), labels (D,) and scores (D,), got {boxes.shape}, {labels.shape} "
                          f"and {scores.shape}")
-    for what, found in (("a detection", labels), ("an object", true_labels)):
-        if found.size and not 0 <= found.min() <= found.max() < classes:
+    for what, of in (("a detection", labels), ("an object", true_labels)):
+        if of.size and not 0 <= of.min() <= of.max() < classes:
             raise DataError(f"image {number}: {what} has a label that is not from 0 to {classes - 1}")
     if np.isnan(scores).any() or np.isnan(boxes).any():
         raise DataError(f"image {number}: a score or a box of a detection is NaN")
+    return everything
 
 
 def _curve(scores: list, hits: list, objects: int, average) -> Curve:
