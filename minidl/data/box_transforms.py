@@ -65,8 +65,8 @@ class _Pixels(BoxTransform):
 
 class Resize(BoxTransform):
     """The shorter side brought to ``min_size``, or the longer one to ``max_size`` where it would exceed that; bilinear with
-    antialiasing, by Pillow, masks by the nearest pixel. The other side is in proportion, rounded down, as in torchvision's
-    GeneralizedRCNNTransform, whose defaults (Lin et al. 2017, section 5.1) these are.
+    antialiasing, by Pillow, masks by the nearest pixel. The other side is in proportion, rounded down. Defaults and sizes are
+    those of torchvision's GeneralizedRCNNTransform, whose factor of 32 bits makes one side in twenty-five a pixel shorter.
 
     >>> resized_to((375, 500), 800, 1333), resized_to((100, 500), 800, 1333)
     ((800, 1066), (266, 1333))

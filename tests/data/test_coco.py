@@ -157,6 +157,37 @@ def test_damaged_pictures_can_be_skipped(tmp_path):
         CocoDetection(tmp_path, tmp_path / "none.json")
 
 
+JUNK = [None, True, -1, 0, 2**70, 1e300, 0.5, "", "text", [], [[]], {}, [None] * 4, {"size": None, "counts": "~~"}]
+
+
+def places(value, at=()):
+    """Every place in nested lists and objects."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*at, key)
+        yield from places(item, (*at, key))
+
+
+def test_junk_anywhere(tmp_path):
+    """Whatever stands in whatever place, the file is read or refused with DataError, and so are its pictures."""
+    data = content()
+    data["categories"][0]["keypoints"] = ["nose"]
+    data["annotations"][0]["keypoints"] = [4, 5, 2]
+    for place in list(places(data)):
+        for junk in JUNK:
+            changed = json.loads(json.dumps(data))
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = junk
+            try:
+                coco = written(tmp_path, changed)
+                for index in range(len(coco)):
+                    coco.segmentations(index)
+                    assert np.isfinite(coco[index][1]["boxes"]).all()
+            except DataError:
+                pass
+
+
 def test_strict_json():
     assert strict_json.parse(b'{"a": [1, -2.5e3, null, true, "\\u00e9"]}') == {"a": [1, -2500.0, None, True, "é"]}
     for wrong in ("Infinity", "-Infinity", "NaN", "-1e400", '{"a": {"b": 1, "b": 1}}', "[" * 100_000, "{", "1 2"):
