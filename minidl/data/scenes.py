@@ -139,7 +139,7 @@ def _arranged(generator: Generator, owner: np.ndarray, most: int) -> list[_Shape
     """
     wanted = int(generator.integers(1, most + 1))
     shapes, boxes, areas, visible = [], [], np.zeros(1), np.zeros(1)
-    for numbers in generator.uniform(size=(wanted * TRIES, 14)).tolist():
+    for numbers in generator.uniform(size=(wanted * TRIES, 12)).tolist():
         shape = _proposed(numbers, owner.shape)
         window = shape.window(owner.shape)
         mask = shape.covers(*_places(window, 1))
@@ -157,22 +157,23 @@ def _arranged(generator: Generator, owner: np.ndarray, most: int) -> list[_Shape
 
 def _proposed(numbers: list[float], size: tuple[int, int]) -> _Shape:
     """A shape from uniform numbers, wholly inside of a picture of this size. There are more small ones than large ones."""
-    kind, large, narrow, flat, tangent, x, y, first, second, *colours = numbers
+    kind, large, narrow, flat, tangent, x, y, order, *levels = numbers
     label = int(kind * len(Scenes.classes))
     half = LEAST + (0.3 * min(size) - LEAST) * large * large
-    axes = (half, half * (0.7 + 0.3 * narrow)) if flat < 0.5 else (half * (0.7 + 0.3 * narrow), half)
+    other = half * (0.7 + 0.3 * narrow)
     t = 0.22 * (2 * tangent - 1)  # of half the angle, since sines are not the same everywhere
     turn = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     if Scenes.classes[label] in HOLES:
         turn = 1.0, 0.0  # a turned disc has no other top
-    shape = _Shape(label, (0, 0), axes, turn, np.stack([_vivid(first, colours[:2]), _vivid(first, colours[2:4])]))
+    colours = np.stack([_vivid(order, *levels[:2]), _vivid(order, *levels[2:])])
+    shape = _Shape(label, (0, 0), (half, other) if flat < 0.5 else (other, half), turn, colours)
     centre = (reach + (n - 2 * reach) * u for u, n, reach in zip((x, y), size[::-1], shape.reach, strict=True))
     return shape._replace(centre=tuple(centre))
 
 
-def _vivid(order: float, levels: list[float]) -> np.ndarray:
+def _vivid(order: float, strength: float, between: float) -> np.ndarray:
     """A colour with one bright and one dark channel, which no background has, (3, 1, 1)."""
-    a, b, c = 200 + 55 * levels[0], 50 * levels[0], 255 * levels[1]
+    a, b, c = 200 + 55 * strength, 50 * strength, 255 * between
     return np.array([(a, b, c), (a, c, b), (b, a, c), (c, a, b), (b, c, a), (c, b, a)][int(6 * order)])[:, None, None]
 
 
