@@ -27,6 +27,7 @@ def run(options) -> None:
     sources = list_datasets()
     if options.action == "list":
         print("digits          in the package  1,797 handwritten digits of 8x8 (CC BY 4.0)")
+        print("scenes          in the package  coloured shapes with boxes, masks and keypoints, drawn when they are asked for")
         for name, source in sources.items():
             print(f"{name:14}  {source.size / 1e6:11.1f} MB  {source.title} ({source.licence})")
         return

@@ -33,6 +33,7 @@ class CocoDetection(DetectionDataset):
     Samples are (image, target), see ``minidl.data.detection``, by rising image id; crowds are ``difficult``. The target has
     ``area``, and ``keypoints`` where the categories have some. Boxes are clipped to their picture; objects of which nothing is
     left are left out, and ``left_out`` has their annotation ids. Masks stay as they are written: ``segmentations(index)``.
+    ``category_ids`` has the file's id of each label.
 
     Raises DataError, with the place in the file, for what is not as described, such as numbers that are text, ids that are
     unknown or come twice, and negative widths. Reading a picture raises DataError, which a loader may skip, for one that is
@@ -55,7 +56,9 @@ class CocoDetection(DetectionDataset):
         data = _read(self.path)
         try:
             self.images, categories, annotations = (_table(data, part) for part in ("images", "categories", "annotations"))
-            self.classes, self._labels, self.keypoint_names = _categories(categories)
+            self.category_ids = tuple(sorted(categories))
+            self._labels = {number: label for label, number in enumerate(self.category_ids)}
+            self.classes, self.keypoint_names = _names([categories[number] for number in self.category_ids])
             self.ids = sorted(self.images)
             for number in self.ids:
                 _check_image(number, self.images[number])
@@ -147,16 +150,15 @@ def _table(data: dict, part: str) -> dict[int, dict]:
     return found
 
 
-def _categories(categories: dict[int, dict]) -> tuple:
-    """Names by rising id, the label of each id, and the names of keypoints."""
-    numbers = sorted(categories)
-    names = [_text(categories[number], "name", f"category {number}") for number in numbers]
+def _names(categories: list[dict]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of categories, and of the keypoints that they have."""
+    names = [_text(category, "name", f"category {category['id']}") for category in categories]
     if len(set(names)) != len(names):
         raise DataError("two categories have the same name")
-    points = [categories[number]["keypoints"] for number in numbers if "keypoints" in categories[number]]
+    points = [category["keypoints"] for category in categories if "keypoints" in category]
     if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) and each == points[0] for each in points):
         raise DataError("the keypoints of all categories must be one and the same list of names")
-    return tuple(names), {number: label for label, number in enumerate(numbers)}, tuple(points[0]) if points else ()
+    return tuple(names), tuple(points[0]) if points else ()
 
 
 def _check_image(number: int, entry: dict) -> None:

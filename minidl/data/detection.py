@@ -30,6 +30,15 @@ class DetectionDataset(Dataset):
 
     ``transform`` is one of ``minidl.data.box_transforms``, or several in its Compose. Random ones are for training, through a
     loader: plain indexing leaves them out. Without a transform images are pixels, uint8.
+
+    >>> class Blank(DetectionDataset):
+    ...     classes = ("cat",)
+    ...     def __len__(self):
+    ...         return 1
+    ...     def load(self, index):
+    ...         return np.zeros((3, 6, 8), np.uint8), target_of(boxes=[[1, 2, 4, 5]], labels=[0], image_id=index)
+    >>> Blank()[0][1]["boxes"].tolist()
+    [[1.0, 2.0, 4.0, 5.0]]
     """
 
     classes: Sequence[str] = ()

@@ -44,7 +44,8 @@ def image(**changes) -> dict:
 
 def test_images_and_targets(tmp_path):
     coco = written(tmp_path, content())
-    assert coco.classes == ("cat", "dog") and coco.ids == [10, 20, 30] and len(coco) == 3 and coco.left_out == []
+    assert coco.classes == ("cat", "dog") and coco.category_ids == (3, 90)
+    assert coco.ids == [10, 20, 30] and len(coco) == 3 and coco.left_out == []
     pixels, target = coco[1]
     assert pixels.shape == (3, 15, 20) and (pixels == 20).all()
     assert target["boxes"].tolist() == [[1, 2.5, 11, 6.5], [0, 0, 20, 15]] and target["boxes"].dtype == np.float32
