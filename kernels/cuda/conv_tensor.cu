@@ -110,7 +110,7 @@ template <class T, class Source> __device__ void correlate(const real *x, const 
         for (int e = 0; e < 4; e++) {
             value[e] = bias ? sums[e] + float(bias[channel + row]) : sums[e];
             if (relu && value[e] <= 0) value[e] = 0;
-            at[e] = place[e] + row * g.plane;
+            at[e] = place[e] < 0 ? OUTSIDE : place[e] + row * g.plane;
         }
         if (parts)
             store_four(parts, at, together, value);

@@ -18,7 +18,7 @@ from minidl.kernels.cuda.channels_last import CHUNK, address, chunks_of, images_
 from minidl.kernels.cuda.launch import THREADS, launch, source, structs
 from minidl.kernels.shapes import windows
 
-CORRELATION = structs(source("conv_tensor").with_name("correlation.cuh").read_text())["Correlation"]
+CORRELATION = structs(source("conv_tensor").with_name("correlation.cuh").read_text(encoding="utf-8"))["Correlation"]
 ENOUGH = 256  # blocks to keep a GPU busy: two on each of some 130 multiprocessors
 CHUNKS = 4  # in a step of a sum
 FEW = 4  # channels of a group for which the direct kernels are faster

@@ -19,7 +19,7 @@ from minidl.kernels.recording import must_be_recordable
 
 def matmul(x, y):
     """As the portable kernel."""
-    if _ours(x, y) and x.dtype.name in C_TYPES and max(map(_extent, (x, y))) <= LARGEST:
+    if _ours(x, y) and x.dtype.name in C_TYPES and max(_extent(x), _extent(y), _products(x, y)) <= LARGEST:
         if x.size and y.size and (tensor := conv_tensor.takes(x)):
             note("matmul", "cuda", tensor)
             return conv_tensor.matmul(x, y)
@@ -58,6 +58,11 @@ def _batched(x, batch):
 def _steps(x):
     """How many numbers neighbours along each axis are apart."""
     return [step // x.itemsize for step in x.strides]
+
+
+def _products(x, y):
+    """How many numbers the product has."""
+    return math.prod(np.broadcast_shapes(x.shape[:-2], y.shape[:-2])) * x.shape[-2] * y.shape[-1]
 
 
 def _extent(x):

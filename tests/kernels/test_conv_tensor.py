@@ -250,6 +250,20 @@ def test_weights_at_an_odd_address():
     assert np.array_equal(case.computed("y"), want)
 
 
+@on_host
+def test_pixels_that_do_not_exist_are_not_written(monkeypatch):
+    """Of a tile that is not full, where channels are so far apart that counting from a place outside comes to an end inside."""
+    monkeypatch.setattr(conv_tensor, "TILES", conv_tensor.TILES[:1])
+    plane, rows, pixels = 2908 * 2908, 128, 16  # 2^30 is less than 128 planes
+    y = np.zeros(rows * plane, np.float16)  # most of it is never touched, and takes no memory
+    correlation = conv_tensor.Correlation(1, rows, 8, (1, pixels), 1, (1, pixels), (1, 1), (1, 1), (0, 0), (1, 1), 1,
+                                          (plane, 0, pixels, 1))
+    images, weights, bias = (np.ones(shape, np.float16) for shape in ((1, 1, pixels, 8), (1, rows, 1, 1, 8), (rows,)))
+    conv_tensor._launch(images, False, weights, bias, y, False, correlation)
+    assert (y.reshape(rows, plane)[:, :pixels] == 9).all()
+    assert not y[: 10 * plane].reshape(10, plane)[:, pixels:].any()
+
+
 @pytest.mark.parametrize("batch", [(), (3,), (2, 2)])
 def test_matmul(batch):
     random = np.random.default_rng(0)
