@@ -171,20 +171,23 @@ def _batch_planes(start, stop, x, fixed, mean, var, weight, bias, eps, low, y):
 
 @jit
 def _batch_planes_grad(start, stop, gy, x, fixed, mean, var, weight, bias, eps, low, gx, gweight, gbias):
-    images, count = x.shape[0], x.shape[0] * x.shape[2]
+    images, count, relu = x.shape[0], x.shape[0] * x.shape[2], not math.isnan(low)
     for c in range(start, stop):
         rstd, scale = 1 / math.sqrt(var[c] + eps), weight[c] / math.sqrt(var[c] + eps)
         for n in range(images):
-            plain, weighted = moments_passed(plane(gy, n, c), plane(x, n, c), mean[c], scale, bias[c], low, plane(gx, n, c))
+            if relu:
+                plain, weighted = moments_passed(plane(gy, n, c), plane(x, n, c), mean[c], scale, bias[c], low, plane(gx, n, c))
+            else:
+                plain, weighted = moments(plane(gy, n, c), plane(x, n, c), mean[c])
             gbias[c] += plain
             gweight[c] += rstd * weighted
         slope, offset = -scale * rstd * gweight[c] / count, -scale * gbias[c] / count
         for n in range(images):
-            g = plane(gx, n, c)
+            g, out = plane(gx if relu else gy, n, c), plane(gx, n, c)
             if fixed:
-                scaled(g, scale, g)
+                scaled(g, scale, out)
             else:
-                combine(g, scale, plane(x, n, c), mean[c], slope, offset, g)
+                combine(g, scale, plane(x, n, c), mean[c], slope, offset, out)
 
 
 @jit
