@@ -62,8 +62,10 @@ def _excite(model, config: dict, options) -> None:
     from minidl.study import deconvnet
 
     layers = deconvnet.layers_of(model)
-    last = max(place for place, layer in enumerate(layers, 1) if isinstance(layer, nn.ReLU))
-    depth = last if options.layer is None else options.layer
+    ends = [place for place, layer in enumerate(layers, 1) if isinstance(layer, (nn.ReLU, nn.BNReLU2d))]
+    if options.layer is None and not ends:
+        raise UsageError("the chain of layers has no ReLU: choose one of them with --layer")
+    depth = ends[-1] if options.layer is None else options.layer
     test = data_set(config["data"], False, model=config["model"])
     if not len(test):
         raise DataError(f"{config['data']} has no test pictures to look through")

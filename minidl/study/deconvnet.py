@@ -7,6 +7,7 @@ treated otherwise: backward the signal is rectified, and not where the forward p
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -71,6 +72,9 @@ def project(layers: Sequence[nn.Module], image: np.ndarray, depth: int, channel:
         if isinstance(layer, nn.ReLU):
             back = back.relu()
             continue
+        if isinstance(layer, nn.BNReLU2d):  # a ReLU, and the batch norm before it
+            back, layer = back.relu(), copy(layer)
+            layer.relu = False
         with enable_grad():
             x = x.detach()
             x.requires_grad = True

@@ -120,3 +120,13 @@ def test_what_matters_is_found():
     assert found[0, 0] == pytest.approx(0.5) and found.ravel()[1:].min() > 0.99
     figure = occlusion.picture(np.ones((3, 6, 6), np.float32), found, "corner", 1.0)
     assert len(figure.axes) == 3
+
+
+def test_a_batch_norm_that_ends_in_a_relu_is_treated_as_the_two():
+    minidl.manual_seed(0)
+    first, last = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 3)
+    plain, fused = nn.BatchNorm2d(3).eval(), nn.BNReLU2d(3).eval()
+    image = np.random.default_rng(0).standard_normal((1, 9, 8)).astype(np.float32)
+    apart = deconvnet.project([first, plain, nn.ReLU(), last, nn.ReLU()], image, 5, channel=1)
+    assert np.array_equal(deconvnet.project([first, fused, last, nn.ReLU()], image, 4, channel=1), apart) and apart.any()
+    assert fused.relu
