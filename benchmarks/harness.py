@@ -16,7 +16,6 @@ import os
 import platform
 import resource
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -90,7 +89,6 @@ def main(module: str, description: str, peers=("torch",), rounds=3, cases=("",),
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out.resolve() / f"{name}{_suffix(options.threads)}.json"
     before = json.loads(path.read_text()) if path.exists() else None
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     found, failed, report = {}, [], None
     for case in getattr(options, "only", cases):
         runs = {framework: [] for framework in ("minidl", *installed)}

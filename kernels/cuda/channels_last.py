@@ -13,7 +13,7 @@ from minidl.kernels.cuda.launch import THREADS, lanes, launch, source, structs
 CHUNK = 16  # bytes
 PIXELS, CHUNKS = 64, 8  # of a tile
 FEW = 4  # chunks that need no tile
-IMAGES, WEIGHTS = (structs(source("channels_last").read_text())[name] for name in ("Images", "Weights"))
+IMAGES, WEIGHTS = (structs(source("channels_last").read_text(encoding="utf-8"))[name] for name in ("Images", "Weights"))
 
 
 def chunks_of(channels: int, dtype) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from minidl.kernels.cuda.launch import structs
 from minidl.kernels.shapes import ConvGeometry, windows
 
-GEOMETRY = structs(Path(__file__).with_name("geometry.cuh").read_text())["Geometry"]
+GEOMETRY = structs(Path(__file__).with_name("geometry.cuh").read_text(encoding="utf-8"))["Geometry"]
 
 
 @functools.lru_cache(1024)

@@ -26,10 +26,11 @@ def cubin(name: str, code: str, options: tuple[str, ...]) -> Path | None:
     folder = private_folder("sm_90a")
     if folder is None:
         return None
+    options = (*options, "-arch=sm_90a", "-ftz=true")  # as CuPy compiles the others
     key = hashlib.sha256(repr((code, options, nvrtc.getVersion())).encode()).hexdigest()
     path = folder / f"{name}-{key[:32]}.cubin"
     if not path.exists():
-        _write(path, _compiled(nvrtc, name, code, (*options, "-arch=sm_90a")))
+        _write(path, _compiled(nvrtc, name, code, options))
     return path
 
 
@@ -46,6 +47,7 @@ def _compiled(nvrtc, name, code, options) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     """Beside it first: another process may be at the same."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        beside = Path(folder) / path.name
+        beside.write_bytes(data)
+        os.replace(beside, path)

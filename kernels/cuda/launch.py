@@ -100,7 +100,7 @@ def code(file: str) -> str:
 
 def _include(path: Path, texts: dict) -> None:
     """Add the text of ``path`` to ``texts``, after those of the files that it includes; each once."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for name in INCLUDE.findall(text):
         if Path(__file__).with_name(name) not in texts:
             _include(Path(__file__).with_name(name), texts)

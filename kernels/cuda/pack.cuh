@@ -1,9 +1,9 @@
-// Numbers that a thread reads or writes at once: N neighbours, at an address that is a multiple of their size.
+// Numbers that a thread reads or writes at once: N neighbours, at an address that is a multiple of their size, or of 16.
 #pragma once
 
 constexpr int LANES = 16 / sizeof(real);  // of 16 bytes, the most that one access can move
 
-template <class T, int N = LANES> struct alignas(sizeof(T) * N) Pack { T at[N]; };
+template <class T, int N = LANES> struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack { T at[N]; };
 
 template <int N, class T> __device__ Pack<T, N> load(const T *from) { return *(const Pack<T, N> *) from; }
 

@@ -10,7 +10,7 @@ from minidl.kernels.cuda.launch import lanes, launch, ready, source, structs, wi
 from minidl.kernels.cuda.sum import sum
 from minidl.kernels.recording import uploaded
 
-SIZES = structs(source("pool").read_text())["Sizes"]
+SIZES = structs(source("pool").read_text(encoding="utf-8"))["Sizes"]
 OUTPUTS, TILE_H, TILE_W = 4, 4, 2  # as in pool.cu
 
 

@@ -48,7 +48,8 @@ def nvrtc(cupy, monkeypatch, tmp_path):
 def test_compiled_once(nvrtc, tmp_path):
     path = hopper.cubin("file", "text", ("-std=c++17",))
     assert path.read_text() == "text" and path.parent.parent == tmp_path / "minidl"
-    assert hopper.cubin("file", "text", ("-std=c++17",)) == path and nvrtc.compiled == [("-std=c++17", "-arch=sm_90a")]
+    assert hopper.cubin("file", "text", ("-std=c++17",)) == path
+    assert nvrtc.compiled == [("-std=c++17", "-arch=sm_90a", "-ftz=true")]
     assert hopper.cubin("file", "other text", ("-std=c++17",)) != path
     assert not nvrtc.open and len(list(path.parent.iterdir())) == 2
 
