@@ -20,5 +20,6 @@ KERNELS = {
     "batch_norm": "norm", "batch_norm_grad": "norm", "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
     "add": "activation", "add_relu": "activation",
+    "nms": "nms", "soft_nms": "nms",
     "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
 }

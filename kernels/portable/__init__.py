@@ -19,5 +19,6 @@ KERNELS = {
     "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
     "copy": "activation", "add": "activation", "add_relu": "activation",
+    "nms": "nms", "soft_nms": "nms",
     "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
 }

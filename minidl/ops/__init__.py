@@ -110,6 +110,7 @@ from minidl.ops.loss import (
     smooth_l1_loss,
 )
 from minidl.ops.matmul import addmm, bmm, dot, linear, matmul, mm, mv, outer
+from minidl.ops.nms import batched_nms, nms, soft_nms
 from minidl.ops.norm import batch_norm, group_norm, layer_norm, local_response_norm, normalize
 from minidl.ops.pad import pad
 from minidl.ops.pool import (
@@ -162,22 +163,22 @@ from minidl.ops.sort import argsort, kthvalue, msort, sort, topk
 # so that type checkers can read it; tests/test_imports.py holds it to what is imported.
 __all__ = [
     "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "add_relu", "addmm", "all", "allclose", "amax", "amin", "any",
-    "arange", "argmax", "argmin", "argsort", "argwhere", "avg_pool2d", "batch_norm", "bernoulli", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "box_area",
-    "box_convert", "box_iou", "broadcast_tensors", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clip_boxes_to_image",
-    "concat", "concatenate", "conv2d", "conv_transpose2d", "cos", "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diag",
-    "diagonal", "div", "dot", "dropout", "dropout2d", "einsum", "elu", "embedding", "empty", "empty_like", "eq", "equal", "erf",
-    "exp", "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "fold", "full", "full_like", "gather", "ge", "gelu",
-    "generalized_box_iou", "group_norm", "gt", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
-    "index_select", "interpolate", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kthvalue", "l1_loss", "layer_norm", "le",
-    "leaky_relu", "linear", "linspace", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_select", "matmul",
-    "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "movedim", "mse_loss", "msort",
-    "mul", "multi_margin_loss", "mv", "narrow", "ne", "neg", "nll_loss", "nonzero", "norm", "normal", "normalize", "one_hot",
-    "ones", "ones_like", "outer", "pad", "permute", "pow", "prelu", "prod", "rand", "rand_like", "randint", "randint_like",
-    "randn", "randn_like", "randperm", "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "repeat", "reshape",
-    "roll", "round", "rsqrt", "scatter", "scatter_add", "selu", "sigmoid", "sign", "silu", "sin", "smooth_l1_loss", "softmax",
-    "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t",
-    "take_along_dim", "tanh", "tile", "topk", "transpose", "tril", "triu", "trunc", "unbind", "unflatten", "unfold",
-    "unsqueeze", "var", "where", "zeros", "zeros_like",
+    "arange", "argmax", "argmin", "argsort", "argwhere", "avg_pool2d", "batch_norm", "batched_nms", "bernoulli",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
+    "bmm", "box_area", "box_convert", "box_iou", "broadcast_tensors", "broadcast_to", "cat", "ceil", "chunk", "clamp",
+    "clip_boxes_to_image", "concat", "concatenate", "conv2d", "conv_transpose2d", "cos", "count_nonzero", "cross_entropy",
+    "cumprod", "cumsum", "diag", "diagonal", "div", "dot", "dropout", "dropout2d", "einsum", "elu", "embedding", "empty",
+    "empty_like", "eq", "equal", "erf", "exp", "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "fold", "full",
+    "full_like", "gather", "ge", "gelu", "generalized_box_iou", "group_norm", "gt", "hardsigmoid", "hardswish", "hardtanh",
+    "hinge_embedding_loss", "huber_loss", "index_select", "interpolate", "isclose", "isfinite", "isinf", "isnan", "kl_div",
+    "kthvalue", "l1_loss", "layer_norm", "le", "leaky_relu", "linear", "linspace", "local_response_norm", "log", "log10",
+    "log1p", "log2", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt",
+    "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "meshgrid", "min",
+    "minimum", "mm", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "mv", "narrow", "ne", "neg", "nll_loss", "nms",
+    "nonzero", "norm", "normal", "normalize", "one_hot", "ones", "ones_like", "outer", "pad", "permute", "pow", "prelu", "prod",
+    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "reciprocal", "relu", "relu6",
+    "remainder", "remove_small_boxes", "repeat", "reshape", "roll", "round", "rsqrt", "scatter", "scatter_add", "selu",
+    "sigmoid", "sign", "silu", "sin", "smooth_l1_loss", "soft_nms", "softmax", "softplus", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t", "take_along_dim", "tanh", "tile", "topk", "transpose",
+    "tril", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]

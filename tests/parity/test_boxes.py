@@ -1,10 +1,10 @@
-"""Functions of boxes against torchvision: values and gradients."""
+"""Functions of boxes against torchvision: values, gradients, and which boxes stay."""
 
 import numpy as np
 import pytest
 
 import minidl
-from tests.parity.vision import torchvision
+from tests.parity.vision import compiled, torchvision
 
 torch = pytest.importorskip("torch")
 
@@ -33,3 +33,16 @@ def test_values_and_gradients(name, boxes, options, dtype):
         expected.backward(torch.tensor(weights))
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_suppression(threshold):
+    random = np.random.default_rng(3)
+    corners = random.uniform(0, 40, (500, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + random.uniform(5, 20, (500, 2)).astype(np.float32)], 1)
+    scores, groups = random.permutation(500).astype(np.float32), random.integers(0, 3, 500)
+    peer = compiled()
+    found = minidl.ops.nms(minidl.Tensor(boxes), minidl.Tensor(scores), threshold)
+    assert found.tolist() == peer.nms(torch.tensor(boxes), torch.tensor(scores), threshold).tolist()
+    found = minidl.ops.batched_nms(minidl.Tensor(boxes), minidl.Tensor(scores), minidl.Tensor(groups), threshold)
+    assert found.tolist() == torchvision().ops.batched_nms(*map(torch.tensor, (boxes, scores, groups)), threshold).tolist()

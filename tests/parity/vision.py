@@ -1,4 +1,4 @@
-"""torchvision beside a PyTorch that lacks its compiled operators: only its models are wanted."""
+"""torchvision, also beside a PyTorch that lacks its compiled operators: then its models are there, and all that is Python."""
 
 import pytest
 
@@ -24,3 +24,10 @@ def torchvision():
         return pytest.importorskip("torchvision")
     finally:
         torch.library.register_fake = declare
+
+
+def compiled():
+    """torchvision's compiled operators; skips where PyTorch cannot load them, as one for the CPU cannot load those for CUDA."""
+    if not torchvision().extension._has_ops():
+        pytest.skip("torchvision's compiled operators do not load")
+    return torch.ops.torchvision
