@@ -20,5 +20,8 @@ KERNELS = {
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
     "copy": "activation", "add": "activation", "add_relu": "activation",
     "nms": "nms", "soft_nms": "nms",
+    "roi_pool": "roi_pool", "take_roi_winners": "roi_pool", "add_roi_winners": "roi_pool",
+    "ps_roi_pool": "roi_pool", "ps_roi_pool_adjoint": "roi_pool",
+    "roi_align": "roi_align", "roi_align_adjoint": "roi_align",
     "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
 }

@@ -141,6 +141,7 @@ from minidl.ops.reduce import (
 )
 from minidl.ops.reduce import any_ as any
 from minidl.ops.resample import interpolate
+from minidl.ops.roi import ps_roi_pool, roi_align, roi_pool
 from minidl.ops.shape import (
     broadcast_tensors,
     broadcast_to,
@@ -176,9 +177,10 @@ __all__ = [
     "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "meshgrid", "min",
     "minimum", "mm", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "mv", "narrow", "ne", "neg", "nll_loss", "nms",
     "nonzero", "norm", "normal", "normalize", "one_hot", "ones", "ones_like", "outer", "pad", "permute", "pow", "prelu", "prod",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "reciprocal", "relu", "relu6",
-    "remainder", "remove_small_boxes", "repeat", "reshape", "roll", "round", "rsqrt", "scatter", "scatter_add", "selu",
-    "sigmoid", "sign", "silu", "sin", "smooth_l1_loss", "soft_nms", "softmax", "softplus", "sort", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t", "take_along_dim", "tanh", "tile", "topk", "transpose",
-    "tril", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze", "var", "where", "zeros", "zeros_like",
+    "ps_roi_pool", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "reciprocal", "relu",
+    "relu6", "remainder", "remove_small_boxes", "repeat", "reshape", "roi_align", "roi_pool", "roll", "round", "rsqrt",
+    "scatter", "scatter_add", "selu", "sigmoid", "sign", "silu", "sin", "smooth_l1_loss", "soft_nms", "softmax", "softplus",
+    "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t", "take_along_dim",
+    "tanh", "tile", "topk", "transpose", "tril", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze", "var", "where",
+    "zeros", "zeros_like",
 ]
