@@ -153,8 +153,10 @@ def roi_align(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, a
     positive, as many as it measures pixels, rounded up; they are interpolated between four pixels. Samples farther than one
     pixel outside the image are 0, nearer ones are moved to its edge. By default the centre of the first pixel is at 0, and boxes
     measure at least one pixel; with ``aligned`` it is at 0.5, as boxes mean it, and an empty box has no samples and gives 0.
+    With ``sampling_ratio=1, aligned=True`` every box is cropped and resized bilinearly (RoI warping).
 
-    Raises as ``roi_pool``. Source: He et al., "Mask R-CNN" (2017), section 3.
+    Raises as ``roi_pool``. Source: He et al., "Mask R-CNN" (2017), section 3; for warping Dai et al., "Instance-aware semantic
+    segmentation via multi-task network cascades" (2016), section 3.2.
 
     >>> import minidl
     >>> x = minidl.arange(25.0).reshape(1, 1, 5, 5)

@@ -16,6 +16,7 @@ pytest.importorskip("ml_dtypes")
 HALVES = ["float16", "bfloat16"]
 EPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}  # half the distance from 1 to the next number: one rounding
 LABELS = minidl.tensor([1, 0, 4])
+ROIS = minidl.tensor([[1, 0.3, 1.2, 3.4, 5.6], [0, 1.0, 2.0, 4.4, 4.1], [1, 2.1, 0.7, 2.9, 3.3]])
 TARGET = minidl.tensor(np.random.default_rng(7).uniform(0.1, 0.9, (3, 5)))
 
 OF_MATRICES = {  # x (3, 5), numbers from 0.1 to 0.9
@@ -94,6 +95,9 @@ OF_IMAGES = {  # x (2, 4, 6, 5)
     "max_pool2d": lambda x: F.max_pool2d(x, 3, 1) + F.adaptive_max_pool2d(x, (4, 3)),
     "avg_pool2d": lambda x: F.avg_pool2d(x, 3, 1) + F.adaptive_avg_pool2d(x, (4, 3)),
     "max_unpool2d": lambda x: F.max_unpool2d(*F.max_pool2d(x[:, :, :, :4], 2, return_indices=True), 2),
+    "roi_pool": lambda x: F.roi_pool(x, ROIS, (2, 3)),
+    "roi_align": lambda x: F.roi_align(x, ROIS, (2, 3)) + F.roi_align(x, ROIS, (2, 3), 1.3, 2, True),
+    "ps_roi_pool": lambda x: F.ps_roi_pool(x, ROIS, 2),
     "interpolate": lambda x: F.interpolate(x, (4, 7), mode="bilinear") + F.interpolate(x, (4, 7)),
     "batch_norm": lambda x: F.batch_norm(x, None, None, minidl.full((4,), 1.5, dtype=x.dtype), training=True),
     "fixed batch_norm": lambda x: F.batch_norm(x, minidl.full((4,), 0.3), minidl.full((4,), 0.7)),

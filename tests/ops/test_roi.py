@@ -49,6 +49,13 @@ def test_roi_align_of_a_ramp():
     assert roi_align(x, point, 1).item() == 15  # one pixel from (2, 2) on, whose middle is at (2.5, 2.5)
 
 
+def test_one_aligned_sample_crops_and_resizes():
+    x = minidl.tensor(np.random.default_rng(0).standard_normal((1, 2, 12, 13)))
+    crop = minidl.interpolate(x[:, :, 2:10, 3:12], (4, 3), mode="bilinear")
+    warped = roi_align(x, [minidl.tensor([[3.0, 2.0, 12.0, 10.0]])], (4, 3), 1, 1, True)
+    np.testing.assert_allclose(np.asarray(warped), np.asarray(crop), rtol=1e-12)
+
+
 def test_roi_pool_rounds_halves_away_from_zero():
     x = minidl.arange(25.0).reshape(1, 1, 5, 5)
     assert roi_pool(x, minidl.tensor([[0, 0.0, 0.0, 2.5, 2.5]]), 1).item() == 18  # to pixel (3, 3)
