@@ -35,17 +35,25 @@ def _largest(start, stop, x, shape, tops, bottoms, lefts, rights, images, values
 
 @jit
 def _search(plane, width, top, bottom, left, right):
-    """The first maximum of a window and its place; 0 and -1 if the window is empty. NaN is larger than any number."""
+    """The first maximum of a window and its place; 0 and -1 if the window is empty. A NaN, of which there is hardly ever one, is
+    larger than any number. Numbers are chosen without branches, which nobody could foresee.
+    """
     if top >= bottom or left >= right:
         return plane.dtype.type(0), -1
-    place = top * width + left
+    place, nans = top * width + left, 0
     best = plane[place]
-    for first in range(top * width + left, bottom * width + left, width):
+    for first in range(place, bottom * width + left, width):
         for at in range(first, first + right - left):
             value = plane[at]
-            stays = (value <= best) | (best != best)  # chosen without a branch, which nobody could foresee
-            best = best if stays else value
-            place = place if stays else at
+            larger = value > best
+            best = value if larger else best
+            place = at if larger else place
+            nans += value != value
+    if nans:
+        for first in range(top * width + left, bottom * width + left, width):
+            for at in range(first, first + right - left):
+                if plane[at] != plane[at]:
+                    return plane[at], at
     return best, place
 
 
