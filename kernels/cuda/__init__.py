@@ -19,6 +19,7 @@ KERNELS = {
     "batch_norm": "norm", "batch_norm_grad": "norm", "move_statistics": "norm",
     "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
+    "roi_align": "roi_align", "roi_align_adjoint": "roi_align",
     "copy": "activation", "add": "activation", "add_relu": "activation",
     "relu": "activation", "relu_grad": "activation", "leaky_relu": "activation", "leaky_relu_grad": "activation",
 }

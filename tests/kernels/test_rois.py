@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from minidl.kernels import kernel, use_backend
+from minidl.kernels import use_backend
 from minidl.kernels.cpu.threads import get_num_threads, set_num_threads
 from minidl.kernels.rois import sampled_bins, whole_bins
+from tests.kernels.cuda import cuda_runs, kernel
 
-BACKENDS = ["portable", None]
+BACKENDS = ["portable", None, pytest.param("cuda", marks=cuda_runs)]
 SCALE = 0.5
 
 
