@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from minidl.kernels import kernel, use_backend
+from minidl.kernels import use_backend
 from minidl.kernels.cpu import nms as compiled
+from tests.kernels.cuda import cuda_runs, kernel
 
-BACKENDS = ["portable", None]
+BACKENDS = ["portable", None, pytest.param("cuda", marks=cuda_runs)]
 
 
 def iou(a, b):
