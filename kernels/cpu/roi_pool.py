@@ -57,7 +57,7 @@ def _search(plane, width, top, bottom, left, right):
     return best, place
 
 
-def take_roi_winners(x, out_shape, winners, images):
+def take_roi_winners(x, out_shape, winners, rows, columns, images):
     """As the portable kernel."""
     x, winners, images = ready(x, winners, images)
     y = np.empty(out_shape, x.dtype)
@@ -79,7 +79,7 @@ def _take(start, stop, x, winners, images, y):
                 y[k, c, p] = x[images[k], c, place] if place >= 0 else 0
 
 
-def add_roi_winners(gy, out_shape, winners, images):
+def add_roi_winners(gy, out_shape, winners, rows, columns, images):
     """As the portable kernel."""
     gy, winners, images = ready(gy, winners, images)
     gx = np.empty(out_shape, gy.dtype)

@@ -54,6 +54,11 @@ extern "C" __global__ void sample(long long items, const real *__restrict__ x, c
     y[item] = sum;
 }
 
+// Whether any of a region's bins, which follow each other up or down the axis, may hold this place.
+__device__ bool may_hold(const int *first, const int *stop, int bins, int place) {
+    return place >= min(first[0], first[bins - 1]) && place < max(stop[0], stop[bins - 1]);
+}
+
 // A thread for each pixel asks all regions of its image.
 extern "C" __global__ void spread(long long items, const real *__restrict__ gy, const long long *__restrict__ images,
                                   const wide *__restrict__ down, const int *__restrict__ top, const int *__restrict__ bottom,
@@ -65,7 +70,8 @@ extern "C" __global__ void spread(long long items, const real *__restrict__ gy, 
     long long image = p.plane / s.channels, channel = p.plane % s.channels;
     wide sum = 0;
     for (long long k = 0; k < s.regions; k++) {
-        if (images[k] != image) continue;
+        if (images[k] != image || !may_hold(top + k * s.rows, bottom + k * s.rows, s.rows, p.i)) continue;
+        if (!may_hold(left + k * s.columns, right + k * s.columns, s.columns, p.j)) continue;
         for (long long i = k * s.rows; i < (k + 1) * s.rows; i++) {
             if (p.i < top[i] || p.i >= bottom[i] || down[i * s.height + p.i] == 0) continue;
             const real *g = gy + ((k * s.channels + channel) * s.rows + i - k * s.rows) * s.columns;

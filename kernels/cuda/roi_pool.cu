@@ -56,18 +56,27 @@ extern "C" __global__ void take_roi_winners(long long items, const real *__restr
     y[item] = winners[item] < 0 ? real(wide(0)) : x[plane * s.height * s.width + winners[item]];
 }
 
-// Its adjoint: a thread for each plane of x goes through the winners of all regions of its image. ``sums`` begin as zeros.
+// Its adjoint: a thread for each pixel asks the bins that hold it of all regions of its image whether it is the winner.
 extern "C" __global__ void add_roi_winners(long long items, const real *__restrict__ gy, const long long *__restrict__ images,
-                                           const long long *__restrict__ winners, Sizes s, wide *__restrict__ sums) {
-    long long plane = (long long) blockIdx.x * blockDim.x + threadIdx.x;
-    if (plane >= items) return;
-    long long image = plane / s.channels, channel = plane % s.channels, bins = (long long) s.rows * s.columns;
-    sums += plane * s.height * s.width;
+                                           const long long *__restrict__ winners, const long long *top, const long long *bottom,
+                                           const long long *left, const long long *right, Sizes s, real *__restrict__ gx) {
+    long long item = (long long) blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= items) return;
+    Place p = place_of(item, s.height, s.width);
+    long long image = p.plane / s.channels, channel = p.plane % s.channels, place = (long long) p.i * s.width + p.j;
+    wide sum = 0;
     for (long long k = 0; k < s.regions; k++) {
-        if (images[k] != image) continue;
-        for (long long at = (k * s.channels + channel) * bins, stop = at + bins; at < stop; at++)
-            if (winners[at] >= 0) sums[winners[at]] += gy[at];
+        long long above = k * s.rows, beside = k * s.columns;  // its first bins
+        if (images[k] != image || p.i < top[above] || p.i >= bottom[above + s.rows - 1]) continue;
+        if (p.j < left[beside] || p.j >= right[beside + s.columns - 1]) continue;
+        for (int i = 0; i < s.rows; i++) {
+            if (p.i < top[above + i] || p.i >= bottom[above + i]) continue;
+            long long bins = ((k * s.channels + channel) * s.rows + i) * s.columns;
+            for (int j = 0; j < s.columns; j++)
+                if (winners[bins + j] == place) sum += gy[bins + j];
+        }
     }
+    gx[item] = sum;
 }
 
 // The mean of each bin (i, j), from the channel of its own: (c rows + i) columns + j of x for c of y.

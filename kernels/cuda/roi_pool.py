@@ -3,7 +3,7 @@
 import numpy as np
 
 from minidl.kernels import namespace
-from minidl.kernels.cuda.launch import launch, ready, source, structs, wide
+from minidl.kernels.cuda.launch import launch, ready, source, structs
 
 SIZES = structs(source("roi_pool").read_text())["Sizes"]
 
@@ -17,18 +17,19 @@ def roi_pool(x, rows, columns, images):
     return values, winners
 
 
-def take_roi_winners(x, out_shape, winners, images):
+def take_roi_winners(x, out_shape, winners, rows, columns, images):
     """As the portable kernel."""
     y = namespace(x).empty(out_shape, x.dtype)
     launch("roi_pool.take_roi_winners", y.size, *ready(x, images, winners), _sizes(x.shape, out_shape), y, dtype=x.dtype)
     return y
 
 
-def add_roi_winners(gy, out_shape, winners, images):
+def add_roi_winners(gy, out_shape, winners, rows, columns, images):
     """As the portable kernel."""
-    sums, planes = namespace(gy).zeros(out_shape, wide(gy.dtype)), out_shape[0] * out_shape[1]
-    launch("roi_pool.add_roi_winners", planes, *ready(gy, images, winners), _sizes(out_shape, gy.shape), sums, dtype=gy.dtype)
-    return sums.astype(gy.dtype, copy=False)
+    gx = namespace(gy).empty(out_shape, gy.dtype)
+    launch("roi_pool.add_roi_winners", gx.size, *ready(gy, images, winners, *rows, *columns), _sizes(out_shape, gy.shape), gx,
+           dtype=gy.dtype)
+    return gx
 
 
 def ps_roi_pool(x, out_shape, rows, columns, images):

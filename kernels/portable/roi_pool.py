@@ -20,17 +20,19 @@ def roi_pool(x, rows, columns, images):
         best = widened(x[image, :, h, w]).reshape(x.shape[1], -1).argmax(1)
         wide = w.stop - w.start
         winners[k, :, i, j] = (h.start + best // wide) * x.shape[3] + w.start + best % wide
-    return take_roi_winners(x, shape, winners, images), winners
+    return take_roi_winners(x, shape, winners, rows, columns, images), winners
 
 
-def take_roi_winners(x, out_shape, winners, images):
+def take_roi_winners(x, out_shape, winners, rows, columns, images):
     """y[k, c, i, j] = the element of channel c of the region's image at flat index winners[k, c, i, j]; 0 where that is -1."""
     places = _places(x.shape, winners, images)
     return namespace(x).where(winners < 0, x.dtype.type(0), x.reshape(-1)[places]).astype(x.dtype, copy=False)
 
 
-def add_roi_winners(gy, out_shape, winners, images):
-    """The adjoint: each gy is added to the element that won; elements that won several bins get the sum."""
+def add_roi_winners(gy, out_shape, winners, rows, columns, images):
+    """The adjoint: each gy is added to the element that won; elements that won several bins get the sum. Rows and columns help
+    kernels that gather.
+    """
     xp, wide = namespace(gy), widened(gy)
     gx = xp.zeros(out_shape, wide.dtype).reshape(-1)
     xp.add.at(gx, _places(out_shape, winners, images).reshape(-1), xp.where(winners < 0, 0, wide).reshape(-1))

@@ -39,7 +39,8 @@ class RoIPool(Op):
         return values
 
     def backward(self, gy):
-        return RoIWinners(gy.shape, self.shape, self.saved[0].array, self.images, transposed=True)(gy)
+        winners = self.saved[0].array
+        return RoIWinners(gy.shape, self.shape, winners, self.rows, self.columns, self.images, transposed=True)(gy)
 
 
 class PSRoIPool(LinearOp):

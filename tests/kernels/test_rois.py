@@ -119,7 +119,7 @@ def test_roi_pool(dtype, backend):
         np.testing.assert_array_equal(values, expected)
         np.testing.assert_array_equal(winners, places)
         assert values.dtype == dtype and winners.dtype == np.int64
-        np.testing.assert_array_equal(kernel("take_roi_winners", x)(x, values.shape, winners, images), expected)
+        np.testing.assert_array_equal(kernel("take_roi_winners", x)(x, values.shape, winners, rows, columns, images), expected)
         strided = np.repeat(x, 2, 3)[..., ::2]
         np.testing.assert_array_equal(kernel("roi_pool", x)(strided, rows, columns, images)[1], places)
         gy = np.random.default_rng(2).integers(-9, 9, values.shape).astype(dtype)  # sums are exact
@@ -127,7 +127,7 @@ def test_roi_pool(dtype, backend):
         for k, c, i, j in np.ndindex(*values.shape):
             if places[k, c, i, j] >= 0:
                 back[images[k], c, places[k, c, i, j]] += gy[k, c, i, j]
-        gx = kernel("add_roi_winners", gy)(gy, x.shape, winners, images)
+        gx = kernel("add_roi_winners", gy)(gy, x.shape, winners, rows, columns, images)
         np.testing.assert_array_equal(gx, back.reshape(x.shape))
         assert gx.dtype == dtype
     np.testing.assert_array_equal(x, before)
@@ -195,9 +195,10 @@ def test_images_of_one_pixel_and_no_regions(backend):
     with use_backend(backend):
         for some, of in ((boxes, images), none):
             shape = (len(some), 6, 2, 3)
-            values, winners = kernel("roi_pool", x)(x, *bins_of(some, (2, 3), (1, 1), 1), of)
+            bins = bins_of(some, (2, 3), (1, 1), 1)
+            values, winners = kernel("roi_pool", x)(x, *bins, of)
             assert values.shape == shape
-            gx = kernel("add_roi_winners", values)(values, x.shape, winners, of)
+            gx = kernel("add_roi_winners", values)(values, x.shape, winners, *bins, of)
             assert gx.shape == x.shape and gx.dtype == np.float32
             grid = samples_of(some, (2, 3), 2, False)
             np.testing.assert_array_equal(kernel("roi_align", x)(x, shape, *grid, of), np.full(shape, 2))
@@ -230,7 +231,7 @@ def test_gradients_do_not_depend_on_threads():
     try:
         for count in (1, 2, 3):
             set_num_threads(count)
-            results.append([kernel("add_roi_winners", gy)(gy, (3, 12, 7, 6), winners, images),
+            results.append([kernel("add_roi_winners", gy)(gy, (3, 12, 7, 6), winners, rows, columns, images),
                             kernel("ps_roi_pool_adjoint", gy)(gy, (3, 72, 7, 6), rows, columns, images),
                             kernel("roi_align_adjoint", gy)(gy, (3, 12, 7, 6), *samples_of(boxes, (2, 3), 2, True), images)])
     finally:
