@@ -63,12 +63,13 @@ def _regions(name, input, boxes, output_size, spatial_scale):
     check_floating(x, name)
     if min(size) < 1 or not spatial_scale > 0:
         raise ShapeError(f"{name} needs an output_size of at least 1 and a positive spatial_scale, got {size}, {spatial_scale}")
-    rois = _with_images(name, x, boxes) if isinstance(boxes, (list, tuple)) else astensor(boxes)
+    dtype = promote_types(x.dtype, float32)
+    rois = _with_images(name, x, boxes, dtype) if isinstance(boxes, (list, tuple)) else astensor(boxes)
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise ShapeError(f"{name} needs boxes (K, 5), the index of the image first, or a list with a tensor (L, 4) for each "
                          f"image, got shape {rois.shape}")
     check_same_device(name, x, rois)
-    rois = rois.array.astype(promote_types(x.dtype, float32))
+    rois = rois.array.astype(dtype)
     _check_regions(name, rois, len(x.array), spatial_scale)
     images, x1, y1, x2, y2 = rois.T
     axes = [(low, high, spatial_scale, *sizes) for low, high, *sizes in
@@ -76,15 +77,15 @@ def _regions(name, input, boxes, output_size, spatial_scale):
     return x, size, images.astype("int64"), axes
 
 
-def _with_images(name, x, boxes) -> Tensor:
-    """A list of boxes (L, 4), one tensor for each image, as (K, 5)."""
+def _with_images(name, x, boxes, dtype) -> Tensor:
+    """A list of boxes (L, 4), one tensor for each image, as (K, 5) of this dtype."""
     if len(boxes) != x.shape[0]:
         raise ShapeError(f"{name} needs boxes for each image: {x.shape[0]} images, a list of {len(boxes)}")
     boxes = [check_boxes(b, name, ndim=2) for b in boxes]
     check_same_device(name, x, *boxes)
     xp = namespace(x.array)
-    numbered = [xp.concatenate([xp.full((len(b.array), 1), n), b.array], 1) for n, b in enumerate(boxes)]
-    return Tensor(xp.concatenate([xp.zeros((0, 5), x.array.dtype), *numbered]))
+    numbered = [xp.concatenate([xp.full((len(b.array), 1), n, dtype), b.array.astype(dtype)], 1) for n, b in enumerate(boxes)]
+    return Tensor(xp.concatenate([xp.zeros((0, 5), dtype), *numbered]))
 
 
 def _check_regions(name, rois, count, scale) -> None:

@@ -95,7 +95,7 @@ OF_IMAGES = {  # x (2, 4, 6, 5)
     "max_pool2d": lambda x: F.max_pool2d(x, 3, 1) + F.adaptive_max_pool2d(x, (4, 3)),
     "avg_pool2d": lambda x: F.avg_pool2d(x, 3, 1) + F.adaptive_avg_pool2d(x, (4, 3)),
     "max_unpool2d": lambda x: F.max_unpool2d(*F.max_pool2d(x[:, :, :, :4], 2, return_indices=True), 2),
-    "roi_pool": lambda x: F.roi_pool(x, ROIS, (2, 3)),
+    "roi_pool": lambda x: F.roi_pool(x, ROIS, (2, 3)) + F.roi_pool(x, [ROIS[:2, 1:].round().to(x.dtype), ROIS[:1, 1:]], (2, 3)),
     "roi_align": lambda x: F.roi_align(x, ROIS, (2, 3)) + F.roi_align(x, ROIS, (2, 3), 1.3, 2, True),
     "ps_roi_pool": lambda x: F.ps_roi_pool(x, ROIS, 2),
     "interpolate": lambda x: F.interpolate(x, (4, 7), mode="bilinear") + F.interpolate(x, (4, 7)),
