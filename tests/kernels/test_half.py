@@ -10,6 +10,7 @@ import pytest
 from minidl.kernels import explain, kernel
 from minidl.kernels.half import accumulator, is_half, widened
 from minidl.kernels.portable import KERNELS
+from minidl.kernels.rois import sampled_bins, whole_bins
 from minidl.kernels.shapes import ConvGeometry, pool_windows
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
@@ -18,6 +19,10 @@ DTYPES = [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
 EPS = {DTYPES[0]: 2.0**-11, DTYPES[1]: 2.0**-8}
 CONV = ConvGeometry(stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)
 ROWS, COLUMNS = pool_windows(9, 4, 3, 2, 0), pool_windows(7, 3, 4, 2, 1)
+EDGES = np.array([[0.0, 1, 4.5], [8, 5.2, 6]]), np.array([[0, 2, 1.3], [6, 4, 5.1]])  # of regions, along H and along W
+BINS = [whole_bins(*edges, 1.0, 2, size, 1) for edges, size in zip(EDGES, (9, 7), strict=True)]
+SAMPLES = [sampled_bins(*edges, 1.0, 2, 0, True) for edges in EDGES]
+IMAGES, REGION_WINNERS = np.array([1, 0, 1]), np.arange(48).reshape(3, 4, 2, 2) % 5 - 1
 LABELS = np.array([2, 0, 5])
 
 CASES = {  # kernel: (shapes of its array arguments, the other arguments)
@@ -30,6 +35,13 @@ CASES = {  # kernel: (shapes of its array arguments, the other arguments)
     "add_winners": ([(2, 3, 9, 7)], ((2, 3, 5, 4), np.arange(378).reshape(2, 3, 9, 7) % 3)),
     "mean_windows": ([(2, 3, 9, 7)], ((2, 3, 4, 3), ROWS, COLUMNS, np.full((4, 3), 12.0))),
     "spread_windows": ([(2, 3, 4, 3)], ((2, 3, 9, 7), ROWS, COLUMNS, np.full((4, 3), 12.0))),
+    "roi_pool": ([(2, 4, 9, 7)], (*BINS, IMAGES)),
+    "take_roi_winners": ([(2, 4, 9, 7)], ((3, 4, 2, 2), REGION_WINNERS, *BINS, IMAGES)),
+    "add_roi_winners": ([(3, 4, 2, 2)], ((2, 4, 9, 7), REGION_WINNERS, *BINS, IMAGES)),
+    "ps_roi_pool": ([(2, 4, 9, 7)], ((3, 1, 2, 2), *BINS, IMAGES)),
+    "ps_roi_pool_adjoint": ([(3, 1, 2, 2)], ((2, 4, 9, 7), *BINS, IMAGES)),
+    "roi_align": ([(2, 4, 9, 7)], ((3, 4, 2, 2), *SAMPLES, IMAGES)),
+    "roi_align_adjoint": ([(3, 4, 2, 2)], ((2, 4, 9, 7), *SAMPLES, IMAGES)),
     "im2col": ([(2, 4, 9, 7)], ((2, 24, 25), (3, 2), CONV)),
     "col2im": ([(2, 24, 25)], ((2, 4, 9, 7), (3, 2), CONV)),
     "conv2d": ([(2, 64, 9, 7), (6, 32, 3, 2), (6,)], (CONV,)),
@@ -93,7 +105,8 @@ def test_every_kernel_of_numbers_has_a_case():
     elsewhere = {"max_windows", "sgd_update", "adam_update", "rmsprop_update", "adadelta_update",  # tests/ops/test_half.py
                  "update_each", "philox", "philox_uniform", "philox_normal", "dropout_mask",
                  "dropout", "mean_loss", "total_weight", "move_statistics",  # test_dropout.py, test_softmax.py, test_norm.py
-                 "unscale_each", "update_scale"}  # tests/amp
+                 "unscale_each", "update_scale",  # tests/amp
+                 "nms", "soft_nms"}  # of boxes in float32, tests/ops/test_nms.py
     assert set(KERNELS) - elsewhere == set(CASES) | set(GRADIENTS)
 
 
