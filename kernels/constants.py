@@ -2,7 +2,8 @@
 
 Whoever owns an array promises with ``constant`` that it keeps its values, and breaks the promise with ``changed``;
 ``unchanging`` promises it for a while. A kernel that packs or transforms an operand asks ``derived`` for the result, which is
-kept for as long as array and promise last.
+kept for as long as array and promise last. A step that is being recorded keeps nothing beyond its own ``unchanging`` blocks: what
+it makes is filled at its replays, and never if the recording fails.
 
 >>> import numpy as np
 >>> w = np.array([1.0, 2.0])
@@ -16,18 +17,25 @@ False
 """
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-_kept: dict[int, dict] = {}  # what was made of each constant array, by the array's id
+import numpy as np
+
+from minidl.kernels.recording import Recording, current
+
+Key = tuple[int, Recording | None]  # an array's id, and the recording inside which the promise was made
+
+_kept: dict[Key, dict] = {}  # what was made of each constant array
 
 
 def constant(array) -> None:
     """Promise that ``array`` keeps its values until it is gone or ``changed`` is called for it. A view is left alone: what lies
     below it may change under another name.
     """
-    key = id(array)
+    key = id(array), None
     if array.base is None and key not in _kept:
         _kept[key] = {}
         weakref.finalize(array, _kept.pop, key, None).atexit = False
@@ -36,7 +44,8 @@ def constant(array) -> None:
 def changed(array) -> None:
     """Take the promise back: what was made of the array is let go."""
     if _kept:
-        _kept.pop(id(array), None)
+        _kept.pop((id(array), None), None)
+        _kept.pop((id(array), current()), None)
 
 
 @contextlib.contextmanager
@@ -52,7 +61,7 @@ def unchanging(array):
     >>> derived(gy, "doubled", lambda: 2 * gy) is doubled
     False
     """
-    key = id(array)
+    key = id(array), current()
     if array.base is not None or key in _kept:
         yield
         return
@@ -64,10 +73,19 @@ def unchanging(array):
 
 
 def derived(array, name, make: Callable[[], Any]):
-    """The result of ``make()``, which depends on ``array`` alone: the one that was kept under ``name``, or a new one."""
-    found = _kept.get(id(array))
+    """The result of ``make()``, which depends on ``array`` alone: the one that was kept under ``name``, or a new one.
+
+    On a GPU it is kept for one stream, as another would not wait for it. What shares the array's memory is not kept: it would
+    keep the array alive.
+    """
+    found = _kept.get((id(array), current()))
     if found is None:
         return make()
+    if not isinstance(array, np.ndarray):
+        name = name, sys.modules["cupy"].cuda.get_current_stream().ptr
     if name not in found:
-        found[name] = make()
+        made = make()
+        if made is array or getattr(made, "base", None) is array:
+            return made
+        found[name] = made
     return found[name]

@@ -13,6 +13,7 @@ from minidl.amp import GradScaler
 from minidl.cuda.graph import _Block
 from minidl.errors import CaptureError, DeviceError, UsageError
 from minidl.kernels import recording
+from minidl.kernels.constants import constant, derived, unchanging
 from minidl.random import default_generator
 
 pytestmark = pytest.mark.skipif(not minidl.cuda.is_available(), reason="run with --device pretend, or cuda")
@@ -533,6 +534,52 @@ def test_what_a_recording_reads_is_kept_when_caches_forget_it():
     recording._uploaded.cache_clear()
     gc.collect()
     assert np.isfinite(step(*images(2)).item())
+
+
+def test_what_a_failed_recording_has_made_of_a_constant_is_not_kept():
+    w, x = on_gpu(np.ones(2, np.float32)).array, on_gpu(np.ones(2, np.float32))
+
+    def doubled():
+        return derived(w, "doubled", lambda: w * 2)
+
+    @minidl.capture
+    def step(x):
+        return minidl.Tensor(doubled()) * x.sum().item()
+
+    step(x)
+    constant(w)
+    with pytest.raises(CaptureError, match="it waits for the GPU"):
+        step(x)
+    assert doubled().tolist() == [2, 2] and doubled() is doubled()
+
+
+def test_a_recording_makes_its_own_of_constants_and_keeps_it_within_a_block():
+    w, made = on_gpu(np.ones(2, np.float32)).array, []
+
+    def doubled():
+        return derived(w, "doubled", lambda: made.append(recording.current()) or w * 2)
+
+    @minidl.capture
+    def step(x):
+        with unchanging(w):
+            return x + minidl.Tensor(doubled()) + minidl.Tensor(doubled())
+
+    constant(w)
+    x = on_gpu(np.zeros(2, np.float32))
+    assert [step(x).tolist() for _ in range(3)] == [[4, 4]] * 3
+    assert len(made) == 2 and made[0] is None and made[1] is not None
+    w *= 2  # without a word: eagerly it is the old one
+    assert step(x).tolist() == [8, 8] and doubled().tolist() == [2, 2]
+
+
+def test_what_is_made_of_a_constant_belongs_to_one_stream():
+    w = on_gpu(np.ones(2, np.float32)).array
+    constant(w)
+    here = derived(w, "doubled", lambda: w * 2)
+    with minidl.cuda.load.load_cupy().cuda.Stream(non_blocking=True) as stream:
+        there = derived(w, "doubled", lambda: w * 2)
+        stream.synchronize()
+    assert there is not here and there.tolist() == [2, 2] and derived(w, "doubled", lambda: w * 2) is here
 
 
 def test_a_class_out_of_range_gives_nan_at_a_replay():

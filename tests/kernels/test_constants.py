@@ -1,9 +1,11 @@
 """What the CPU's convolutions keep of weights that stay constant: each map, and each number of groups, reads what is its own."""
 
+import weakref
+
 import numpy as np
 import pytest
 
-from minidl.kernels.constants import changed, constant
+from minidl.kernels.constants import changed, constant, derived
 from minidl.kernels.cpu import conv as cpu
 from minidl.kernels.portable import conv as portable
 from minidl.kernels.shapes import ConvGeometry
@@ -44,3 +46,13 @@ def test_a_view_is_never_taken_for_constant():
     before = cpu.conv2d(x, w, None, ConvGeometry())
     whole *= 2
     np.testing.assert_array_equal(cpu.conv2d(x, w, None, ConvGeometry()), 2 * before)
+
+
+@pytest.mark.parametrize("make", [lambda w: w, lambda w: w.reshape(-1), lambda w: w.T[1:]])
+def test_a_constant_does_not_live_on_in_what_shares_its_memory(make):
+    w = np.ones((2, 3), np.float32)
+    constant(w)
+    derived(w, "same", lambda: make(w))
+    gone = weakref.ref(w)
+    del w
+    assert gone() is None
