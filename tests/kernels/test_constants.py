@@ -1,5 +1,6 @@
 """What the CPU's convolutions keep of weights that stay constant: each map, and each number of groups, reads what is its own."""
 
+import functools
 import weakref
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_view_is_never_taken_for_constant():
 def test_a_constant_does_not_live_on_in_what_shares_its_memory(make):
     w = np.ones((2, 3), np.float32)
     constant(w)
-    derived(w, "same", lambda: make(w))
+    derived(w, "same", functools.partial(make, w))
     gone = weakref.ref(w)
     del w
     assert gone() is None
