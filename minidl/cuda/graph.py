@@ -12,6 +12,7 @@ from collections.abc import Callable
 from minidl.cuda.memory import explained
 from minidl.device import CPU, Device
 from minidl.errors import CaptureError, DeviceError, UsageError
+from minidl.kernels.precision import float32_matmul_precision
 from minidl.kernels.recording import Recording, current, recordable
 from minidl.nested import mapped
 from minidl.op import Op
@@ -28,11 +29,11 @@ def capture(function: Callable) -> "CapturedStep":
 
     The first call with arguments of some shapes, dtypes and devices runs as it is; the second is recorded; from then on the
     recording runs. Each call makes exactly one step. Arguments are tensors, which are copied into the recording's buffers, and
-    anything hashable, which is recorded as it is; both may stand in tuples, lists and dicts. With gradients switched off, or in
-    another ``autocast``, it is another recording. A method is captured for each object apart. Results are detached, and the next
-    call writes to the same memory: ``clone`` what shall last. Learning rates and other options of optimizers, their step counts
-    and random numbers go on as without a recording; everything else that Python does, it does only in the first two calls. With
-    arguments on the CPU, or none that is a tensor, every call runs as it is.
+    anything hashable, which is recorded as it is; both may stand in tuples, lists and dicts. With gradients switched off, in
+    another ``autocast`` or ``set_float32_matmul_precision``, it is another recording. A method is captured for each object
+    apart. Results are detached, and the next call writes to the same memory: ``clone`` what shall last. Learning rates and other
+    options of optimizers, their step counts and random numbers go on as without a recording; everything else that Python does,
+    it does only in the first two calls. With arguments on the CPU, or none that is a tensor, every call runs as it is.
 
     Raises CaptureError if the step does what cannot be recorded, with its line and the reason; DeviceError for arguments on
     several devices; UsageError for tensors that require a gradient or arguments that cannot be hashed.
@@ -60,14 +61,18 @@ class CapturedStep:
     def __init__(self, function: Callable, graphs: dict | None = None):
         self.function = function
         self._graphs: dict[tuple, _Graph | None] = {} if graphs is None else graphs  # by the arguments: None after the first call
-        self._graphs_of = weakref.WeakKeyDictionary()  # a method's, by its object
-        functools.update_wrapper(self, function)
+        self._graphs_of: dict[int, dict] = {}  # a method's, by the id of its object: equal ones are not the same
+        functools.update_wrapper(self, function, updated=())  # not its attributes, which may be named as ours
 
     def __get__(self, instance, owner=None):
         """As a method: the step of this object, whose recordings live as long as it does."""
         if instance is None or not hasattr(self.function, "__get__"):
             return self
-        return CapturedStep(self.function.__get__(instance, owner), self._graphs_of.setdefault(instance, {}))
+        key = id(instance)
+        if key not in self._graphs_of:
+            weakref.finalize(instance, self._graphs_of.pop, key, None).atexit = False
+            self._graphs_of[key] = {}
+        return CapturedStep(self.function.__get__(instance, owner), self._graphs_of[key])
 
     def __call__(self, *args, **kwargs):
         tensors, arguments = _tensors((args, kwargs)), _described(args, kwargs)
@@ -194,7 +199,7 @@ def _tensors(value) -> list[Tensor]:
 
 def _described(args: tuple, kwargs: dict) -> tuple:
     """What a recording is made for: shape, dtype and device of tensors, type and value of anything else, and the modes."""
-    modes = mode.recording, mode.autocast and frozenset(mode.autocast.dtypes.items())
+    modes = mode.recording, mode.autocast and frozenset(mode.autocast.dtypes.items()), float32_matmul_precision()
     described = (modes, *((name, _kind(name, value)) for name, value in (*enumerate(args), *kwargs.items())))
     try:
         hash(described)

@@ -1,5 +1,6 @@
 """Captured steps against the same steps without: the same bits. On a GPU or the stand-in for one: ``pytest --device pretend``."""
 
+import dataclasses
 import functools
 import gc
 import weakref
@@ -12,7 +13,7 @@ from minidl import nn, optim
 from minidl.amp import GradScaler
 from minidl.cuda.graph import _Block
 from minidl.errors import CaptureError, DeviceError, UsageError
-from minidl.kernels import recording
+from minidl.kernels import precision, recording
 from minidl.kernels.constants import constant, derived, unchanging
 from minidl.random import default_generator
 
@@ -446,6 +447,22 @@ def test_without_gradients_or_in_another_precision_it_is_another_recording():
     assert seen == [(True, "float32"), (False, "float32"), (True, "float16")] * 2
 
 
+def test_another_precision_of_float32_products_is_another_recording(monkeypatch):
+    monkeypatch.setattr(precision, "_precision", ["highest"])
+    seen = []
+
+    @minidl.capture
+    def step(x):
+        seen.append(minidl.get_float32_matmul_precision())
+        return x * 1
+
+    x = on_gpu(np.ones(2, np.float32))
+    for asked in ("highest", "high", "highest", "high", "highest"):
+        minidl.set_float32_matmul_precision(asked)
+        step(x)
+    assert seen == ["highest", "high"] * 2
+
+
 def test_what_autocast_has_cast_outside_is_cast_anew_at_every_replay():
     w = on_gpu(np.ones((2, 2), np.float32)).requires_grad_()
     step = minidl.capture(lambda x: x @ w)
@@ -479,6 +496,35 @@ def test_a_method_is_captured_for_each_object():
     assert not Scale.step._graphs_of and Scale.step(Scale(5), x).tolist() == [5, 5]
     model = nn.Linear(2, 3).to("cuda")
     assert type("Holder", (), {"step": minidl.capture(model)})().step(x).tolist() == model(x).tolist()
+
+
+@pytest.mark.parametrize("options", [{"frozen": True}, {}], ids=["equal", "without a hash"])
+def test_objects_that_are_equal_have_recordings_of_their_own(options):
+    @dataclasses.dataclass(**options)
+    class Named:
+        name: str
+
+        @minidl.capture
+        def step(self, x):
+            return x * self.factor.pop() if self.factor else x
+
+    x, objects = on_gpu(np.ones(2, np.float32)), [Named("a"), Named("a")]
+    for each, factor in zip(objects, (2, 3), strict=True):
+        object.__setattr__(each, "factor", [factor, factor])
+    for _ in range(3):
+        assert [each.step(x).tolist() for each in objects] == [[2, 2], [3, 3]]
+
+
+def test_attributes_of_the_function_are_not_those_of_the_step():
+    def step(x):
+        """A step."""
+        return x * 2
+
+    step.function = step._graphs = None
+    captured = minidl.capture(step)
+    for _ in range(3):
+        assert captured(on_gpu(np.ones(2, np.float32))).tolist() == [2, 2]
+    assert captured.__doc__ == "A step." and captured.__wrapped__ is step
 
 
 def test_the_memory_of_a_recording_goes_with_it_but_for_gradients_that_are_held():
