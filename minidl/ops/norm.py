@@ -7,6 +7,7 @@ length. Variances are biased (divided by n) and taken around the mean, sums are 
 
 import math
 
+from minidl.device import check_same_device
 from minidl.dtypes import float32, promote_types
 from minidl.errors import DtypeError, ShapeError
 from minidl.kernels import kernel, namespace
@@ -102,7 +103,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     ``relu``, what is below 0 becomes 0, in the same pass over memory, also in that of the gradient.
 
     Raises ShapeError for an input without channels, values that are not (C,), or one value per channel in training; DtypeError
-    for integers and mixed dtypes; ValueError for an eps <= 0 in training, or missing running statistics.
+    for integers and mixed dtypes; DeviceError for several devices; ValueError for an eps <= 0 in training, or missing running
+    statistics.
 
     Source: Ioffe and Szegedy, "Batch normalization" (2015), algorithms 1 and 2.
 
@@ -135,7 +137,11 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     y = op(x, *affine)
     if running_mean is not None and count:
         average, variance = (r.array for r in running)
-        kernel("move_statistics", average)(average, variance, op.mean, op.var, momentum, count)
+        try:
+            kernel("move_statistics", average)(average, variance, op.mean, op.var, momentum, count)
+        except Exception:
+            check_same_device("batch_norm", x, *running)  # as an op: only after a failure
+            raise
         written(average)
         written(variance)
     return y

@@ -5,7 +5,7 @@ import pytest
 
 import minidl
 from minidl import nn
-from minidl.errors import ShapeError
+from minidl.errors import DeviceError, ShapeError
 from tests.checks import check_gradients, leaf
 
 
@@ -102,3 +102,12 @@ def test_gradients(layer, shape):
 def test_representation():
     assert repr(nn.BatchNorm2d(3)) == "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)"
     assert repr(nn.LocalResponseNorm(5)) == "LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=1.0)"
+
+
+@pytest.mark.skipif(not minidl.cuda.is_available(), reason="run with --device pretend, or cuda")
+@pytest.mark.parametrize("training", [True, False])
+def test_running_statistics_on_another_device(training):
+    x, mean, var = minidl.ones(2, 3, device="cuda"), minidl.zeros(3, device="cpu"), minidl.ones(3, device="cpu")
+    with pytest.raises(DeviceError, match=r"different devices, float32 \(2, 3\) on cuda:0 and float32 \(3,\) on cpu"):
+        minidl.batch_norm(x, mean, var, training=training)
+    assert mean.tolist() == [0, 0, 0]
