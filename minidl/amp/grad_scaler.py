@@ -4,9 +4,10 @@ are divided by it before the step. bfloat16 has the range of float32 and needs n
 Source: Micikevicius et al., "Mixed precision training" (2018), section 3.2.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
-from numbers import Number
+from numbers import Number, Real
 
 import numpy as np
 
@@ -169,7 +170,7 @@ class GradScaler:
 
     def set_growth_factor(self, new_factor: float) -> None:
         """Set the growth factor, which must be greater than 1."""
-        if not new_factor > 1:
+        if not _number(new_factor) > 1:
             raise UsageError(f"GradScaler: the growth factor must be greater than 1, got {new_factor}")
         self._growth_factor = new_factor
 
@@ -179,7 +180,7 @@ class GradScaler:
 
     def set_backoff_factor(self, new_factor: float) -> None:
         """Set the backoff factor, which must lie between 0 and 1."""
-        if not 0 < new_factor < 1:
+        if not 0 < _number(new_factor) < 1:
             raise UsageError(f"GradScaler: the backoff factor must lie between 0 and 1, got {new_factor}")
         self._backoff_factor = new_factor
 
@@ -208,7 +209,8 @@ class GradScaler:
     def load_state_dict(self, state_dict: dict) -> None:
         """Take over what ``state_dict`` gave; nothing happens if not enabled.
 
-        Raises CheckpointError for the state of a scaler that was not enabled, or of something else, UsageError for odd numbers.
+        Raises CheckpointError for the state of a scaler that was not enabled, or of something else, UsageError for odd numbers;
+        the scaler is then what it was.
         """
         if not self._enabled:
             return
@@ -217,19 +219,29 @@ class GradScaler:
         missing = ", ".join(name for name in self.state_dict() if name not in state_dict)
         if missing:
             raise CheckpointError(f"GradScaler: the saved state, of {', '.join(map(str, state_dict))}, lacks {missing}")
-        self._init_scale, self._init_growth_tracker = _checked_scale(state_dict["scale"]), state_dict["_growth_tracker"]
-        self.set_growth_factor(state_dict["growth_factor"])
-        self.set_backoff_factor(state_dict["backoff_factor"])
-        self.set_growth_interval(state_dict["growth_interval"])
+        scale, tracker = state_dict["scale"], state_dict["_growth_tracker"]
+        if not isinstance(tracker, (int, np.integer)) or tracker < 0:
+            raise UsageError(f"GradScaler: the count of good steps must be a whole number from 0 on, got {tracker!r}")
+        given = GradScaler(init_scale=scale if scale != 0 else 1.0, growth_factor=state_dict["growth_factor"],
+                           backoff_factor=state_dict["backoff_factor"], growth_interval=state_dict["growth_interval"])
+        self._init_scale, self._init_growth_tracker = given._init_scale if scale != 0 else 0.0, tracker  # halved until it was 0
+        self._growth_factor, self._backoff_factor = given._growth_factor, given._backoff_factor
+        self._growth_interval = given._growth_interval
         if self._scale is not None:
             self._scale.fill_(self._init_scale)
             self._growth_tracker.fill_(self._init_growth_tracker)
 
 
-def _checked_scale(scale):
-    if not 0 < scale < float("inf"):
+def _checked_scale(scale) -> float:
+    number = _number(scale)
+    if not 0 < number < math.inf:
         raise UsageError(f"GradScaler: the scale must be positive and finite, got {scale}")
-    return scale
+    return number
+
+
+def _number(value) -> float:
+    """The value as a float; NaN, which passes no check, if it is no real number."""
+    return float(value) if isinstance(value, (Real, Tensor)) else math.nan
 
 
 def _gradients(optimizer):

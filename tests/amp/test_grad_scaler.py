@@ -234,6 +234,35 @@ def test_state_continues():
             assert other.get_scale() == expected
 
 
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("scale", "x", "scale must be positive and finite, got x"), ("scale", NAN, "scale must be"), ("scale", -1.0, "scale must be"),
+    ("growth_factor", "x", "growth factor must be greater than 1, got x"), ("growth_factor", 0.5, "growth factor"),
+    ("backoff_factor", None, "backoff factor must lie between 0 and 1, got None"), ("growth_interval", 0, "interval must be"),
+    ("_growth_tracker", "x", "count of good steps must be a whole number from 0 on, got"), ("_growth_tracker", -1, "good steps")])
+def test_an_odd_state_changes_nothing(name, value, message):
+    w, optimizer, scaler = pair(init_scale=8.0, growth_interval=3)
+    for _ in range(2):  # unused and used
+        before = scaler.state_dict()
+        other = {"scale": 4.0, "growth_factor": 3.0, "backoff_factor": 0.25, "growth_interval": 5, "_growth_tracker": 2}
+        with pytest.raises(UsageError, match=message):
+            scaler.load_state_dict({**other, name: value})
+        assert scaler.state_dict() == before
+        step(scaler, w, optimizer, [1.0, 1.0])
+
+
+def test_a_scale_that_fell_to_zero_can_be_saved():
+    w, optimizer, scaler = pair(init_scale=1e-45)
+    step(scaler, w, optimizer, [INF, 1.0])
+    state = scaler.state_dict()
+    other = GradScaler(DEVICE)
+    other.load_state_dict(state)
+    assert other.state_dict() == state and state["scale"] == 0.0
+
+
+def test_a_scale_may_be_a_tensor_and_becomes_a_number():
+    assert type(GradScaler(DEVICE, init_scale=minidl.tensor(8.0)).state_dict()["scale"]) is float
+
+
 def test_state_of_one_that_was_not_enabled():
     with pytest.raises(CheckpointError, match="empty"):
         GradScaler(DEVICE).load_state_dict(GradScaler(enabled=False).state_dict())
