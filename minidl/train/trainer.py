@@ -31,7 +31,7 @@ from minidl.train.sums import Sums
 
 MOST_CLASSES = 100  # in a confusion matrix that can be drawn
 AMP = {"off": None, "bf16": "bfloat16", "fp16": "float16"}
-MOST_OVERFLOWS = 16  # in a row: they bring a scale of 2 ** 16 down to 1, and what overflows then, does so by itself
+MOST_OVERFLOWS = 16  # of the loss, which is not scaled yet, in a row: one comes of an odd batch, so many of the weights
 TRIED = 2  # batches of each kind that run before the first epoch
 
 
@@ -80,13 +80,15 @@ class Trainer:
         self.precision = autocast(kind, AMP[amp], enabled=amp != "off")
         self.scaler = GradScaler(kind, enabled=amp == "fp16")
         self.epoch, self.history = 0, []
+        self._kept: list[tuple] = []  # buffers, and what they were before the step, as far as that may be left out
 
     def fit(self, epochs: int) -> dict:
         """Train up to ``epochs`` epochs in all, and return the metrics of the last.
 
         Before the first, two batches of each loader are tried without a trace, so that a mistake shows in seconds. Raises
-        DivergedError when the loss becomes NaN or infinite, with ``amp`` "fp16" more than 16 times in a row: a single one makes
-        the scaler leave out a step, and is left out of the metrics. The last checkpoint stays.
+        DivergedError when the loss becomes NaN or infinite, with ``amp`` "fp16" more than 16 times in a row in one epoch: a
+        single one makes the scaler leave out a step, moves no running statistics, and is left out of the metrics. The last
+        checkpoint stays.
         """
         require("matplotlib", extra="train")  # which is needed after the first epoch: say so before it
         if self.epoch == 0:
@@ -135,11 +137,15 @@ class Trainer:
         progress.begin(self.epoch, len(self.train))
         by_epoch = isinstance(self.schedule, ReduceLROnPlateau)
         sums, count, overflows, start = Sums(), 0, 0, time.perf_counter()
+        self._kept = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()] if self.scaler.is_enabled() else []
         batches = _Timed(prefetch(self.train, self.device))
         step = capture(self._step) if self.captured else self._step
         while group := list(islice(batches, self.accumulate)):
             for (_, labels), (output, loss) in zip(group, step(group), strict=True):
                 overflows = overflows + 1 if self._overflowed(loss) else 0
+                if overflows:
+                    for buffer, before in self._kept:  # the step was left out, and its running statistics are of no use
+                        buffer.copy_(before)
                 if not 0 < overflows <= MOST_OVERFLOWS:
                     sums.add(loss, output, labels)
                     if sums.due:
@@ -164,6 +170,8 @@ class Trainer:
     def _step(self, group) -> list:
         """A step of the optimizer along the mean loss of these batches: of each what the model gave, and its mean loss."""
         share, found = 1 / sum(len(labels) for _, labels in group), []
+        for buffer, before in self._kept:  # here, so that it is recorded with the step
+            before.copy_(buffer)
         self.optimizer.zero_grad()
         for images, labels in group:
             output, loss = self._forward(images, labels)
@@ -183,7 +191,7 @@ class Trainer:
             return evaluate(self.model, loader, self.loss, self.device)
 
     def _overflowed(self, loss) -> bool:
-        """Whether the scaler, which waits for the GPU as this does, will leave out the step because of the loss itself."""
+        """Whether the loss, before it was scaled, made the scaler, which waits for the GPU as this does, leave out the step."""
         return self.scaler.is_enabled() and not math.isfinite(loss.item())
 
     def _check(self, loss: float, count: int) -> None:

@@ -1,6 +1,7 @@
 """Training, checkpoints, study tools and commands on a GPU, real or pretended, give what they give on the CPU."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -74,6 +75,30 @@ def test_captured_steps_train_to_the_same_bits(tmp_path, options):
         np.testing.assert_array_equal(metrics(run)[:, :2], metrics(plain)[:, :2])  # tests may use other kernels
         for p, expected in zip(run.model.state_dict().values(), plain.model.state_dict().values(), strict=True):
             np.testing.assert_array_equal(p.numpy(), expected.numpy())
+
+
+def test_a_captured_step_that_overflows_leaves_no_trace_in_running_statistics(tmp_path):
+    run = trainer("cuda", RunFolder(tmp_path).create({}), amp="fp16", captured=True)
+    overflows, seen = iter((False, True, False, True)), []  # at a replay, and in a first call of another shape
+
+    class Spoilt(nn.Module):
+        def forward(self, x):
+            return x * factor
+
+    factor = minidl.ones((), device="cuda")
+    run.model = nn.Sequential(Spoilt(), *run.model)
+    overflowed = run._overflowed
+
+    def watched(loss):
+        found = overflowed(loss)
+        seen.append(found)
+        factor.fill_(math.inf if next(overflows, False) else 1.0)
+        return found
+
+    run._overflowed = watched
+    assert math.isfinite(run.fit(1)["test_loss"])
+    assert seen == [False, False, True, False, True]
+    assert all(np.isfinite(buffer.numpy()).all() for buffer in run.model.buffers())
 
 
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])

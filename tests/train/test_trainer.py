@@ -215,6 +215,26 @@ def test_a_loss_that_overflows_in_float16_is_left_out(tmp_path, value):
     assert all(np.isfinite(p.numpy()).all() for p in run.model.state_dict().values())
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_overflows_in_float16_leaves_no_trace_in_running_statistics(tmp_path, accumulate):
+    run = make(tmp_path, amp="fp16")
+    run.accumulate = accumulate
+    calls, forward, seen = itertools.count(1), run._forward, []
+
+    def poisoned(images, labels):
+        if run.model.training:
+            call = next(calls)
+            seen.append([buffer.tolist() for buffer in run.model.buffers()])
+            images = images * math.inf if call == 5 else images  # two are tried: the first of a group
+        return forward(images, labels)
+
+    run._forward = poisoned
+    assert math.isfinite(run.fit(1)["test_loss"])
+    after = 4 + accumulate
+    assert seen[after] == seen[4] and seen[after + 1] != seen[after] != seen[3]
+    assert all(np.isfinite(buffer.numpy()).all() for buffer in run.model.buffers())
+
+
 def test_more_overflows_in_a_row_than_the_scale_explains(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "MOST_OVERFLOWS", 3)
     run = make(tmp_path, amp="fp16")
