@@ -9,7 +9,7 @@ KERNELS = {
     "matmul": "matmul",
     "im2col": "im2col", "col2im": "im2col",
     "conv2d": "conv", "conv2d_input_grad": "conv", "conv2d_weight_grad": "conv",
-    "sum": "sum", "erf": "erf", "put_rows": "put",
+    "sum": "sum", "erf": "erf", "put_rows": "put", "join_edges": "segments",
     "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim", "update_each": "optim",

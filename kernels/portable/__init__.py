@@ -3,7 +3,7 @@
 DTYPES = None  # all
 KERNELS = {
     "matmul": "matmul",
-    "sum": "sum", "erf": "erf", "put_rows": "put",
+    "sum": "sum", "erf": "erf", "put_rows": "put", "join_edges": "segments",
     "max_windows": "pool", "max_values": "pool", "take_winners": "pool", "add_winners": "pool",
     "mean_windows": "pool", "spread_windows": "pool",
     "sgd_update": "optim", "adam_update": "optim", "rmsprop_update": "optim", "adadelta_update": "optim", "update_each": "optim",

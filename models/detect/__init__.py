@@ -1,0 +1,1 @@
+"""Detectors: where the objects of a picture are, and what they are."""
