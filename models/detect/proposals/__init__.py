@@ -1,5 +1,6 @@
 """Proposals: boxes that may hold an object of whatever kind, for a classifier to look at."""
 
 from minidl.models.detect.proposals.segments import felzenszwalb
+from minidl.models.detect.proposals.selective_search import selective_search
 
-__all__ = ["felzenszwalb"]
+__all__ = ["felzenszwalb", "selective_search"]
