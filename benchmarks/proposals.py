@@ -16,7 +16,6 @@ from benchmarks.harness import RESULTS, ROOT
 SIZES = {"all": (0, np.inf), "up to 32x32": (0, 32**2), "to 64x64": (32**2, 64**2), "to 128x128": (64**2, 128**2),
          "above": (128**2, np.inf), "64x64 and above": (64**2, np.inf)}
 DATA = ROOT.parent / "shared" / "data" / "coco_mini_voc"
-PICTURE = ROOT / "docs" / "speed" / "proposals.png"
 
 
 class Overlaps(NamedTuple):
@@ -29,11 +28,12 @@ class Overlaps(NamedTuple):
 
 
 def main() -> None:
-    """Measure, print, write results/proposals.json and draw a picture."""
+    """Measure, print, write results/proposals.json, and draw a picture if asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=DATA, help=f"a folder laid out like VOC's (default {DATA.name} beside the repository)")
     parser.add_argument("--set", default="test", help="the list of pictures (default test)")
     parser.add_argument("--modes", nargs="+", default=["fast"], help="single, fast, quality (default fast)")
+    parser.add_argument("--picture", metavar="FILE", help="draw segments and boxes of three photographs")
     options = parser.parse_args()
     if not Path(options.data).is_dir():
         print(f"{options.data} is not there: nothing is measured")
@@ -47,7 +47,8 @@ def main() -> None:
         print(f"{mode}: {result['boxes']:.0f} boxes, {result['seconds']:.2f} s a picture (medians of {len(pictures)})")
         for name, row in result["sizes"].items():
             print(f"  {name:16}{row['objects']:5} objects   recall {row['recall']:.3f}   mean best overlap {row['overlap']:.3f}")
-    _draw(pictures)
+    if options.picture:
+        _draw(pictures).save(options.picture)
 
 
 def overlaps(pictures, mode: str, indices: Sequence[int]) -> Overlaps:
@@ -78,8 +79,8 @@ def _summary(found: Overlaps) -> dict:
     return {"boxes": statistics.median(found.counts), "seconds": statistics.median(found.seconds), "sizes": rows}
 
 
-def _draw(pictures, count: int = 3) -> None:
-    """Photographs with several objects: their segments, the first boxes, and the best box for each object."""
+def _draw(pictures, count: int = 3):
+    """Photographs with several objects: their segments, the first twenty boxes, and each object with the best box for it."""
     from PIL import Image
 
     from minidl.models.detect.proposals import felzenszwalb, selective_search
@@ -101,7 +102,7 @@ def _draw(pictures, count: int = 3) -> None:
         for k, picture in enumerate(row):
             canvas.paste(picture, (410 * k, y))
         y += row[0].height + 10
-    canvas.save(PICTURE, optimize=True)
+    return canvas
 
 
 if __name__ == "__main__":

@@ -64,11 +64,10 @@ def describe(labels: np.ndarray, colours: np.ndarray, textures: np.ndarray) -> R
     ([2.0, 1.0], [[0, 0, 2, 1], [2, 0, 3, 1]], [0.5, 0.5], np.float64(1.0))
     """
     sizes = np.bincount(labels.ravel()).astype(float)
-    boxes = np.empty((len(sizes), 4), np.int64)
+    boxes = np.tile([*labels.shape[::-1], 0, 0], (len(sizes), 1))
     y, x = (at.ravel() for at in np.indices(labels.shape))
-    for k, (ends, at) in enumerate(((np.minimum, x), (np.minimum, y), (np.maximum, x + 1), (np.maximum, y + 1))):
-        boxes[:, k] = at.max() if ends is np.minimum else 0
-        ends.at(boxes[:, k], labels.ravel(), at)
+    for k, (extreme, at) in enumerate(((np.minimum, x), (np.minimum, y), (np.maximum, x + 1), (np.maximum, y + 1))):
+        extreme.at(boxes[:, k], labels.ravel(), at)
     return Regions(sizes, boxes, *(_histograms(labels, bins, count, sizes)
                                    for bins, count in ((colours, COLOUR_BINS), (textures, TEXTURE_BINS))))
 
@@ -95,8 +94,8 @@ def touching(labels: np.ndarray) -> np.ndarray:
     >>> touching(np.array([[0, 0, 1], [2, 2, 2]])).tolist()
     [[0, 0, 1], [1, 2, 2]]
     """
-    ends = np.sort(neighbours(labels)[:, np.not_equal(*neighbours(labels))], axis=0)
-    count = labels.max() + 1
+    ends, count = neighbours(labels), labels.max() + 1
+    ends = np.sort(ends[:, ends[0] != ends[1]], axis=0)
     return np.stack(np.divmod(np.unique(ends[0] * count + ends[1]), count))
 
 

@@ -1,8 +1,8 @@
 """Selective Search: the boxes of regions that are grouped in several ways, as objects differ in what holds them together.
 
 Source: J. Uijlings, K. van de Sande, T. Gevers and A. Smeulders, "Selective Search for Object Recognition", IJCV 2013.
-Where the paper leaves it open: histograms of texture end at the largest derivative of a channel; regions are neighbours that touch
-at a corner, too, as pixels are in the segmentation.
+Where the paper leaves it open: histograms of texture end at the largest derivative of a channel; regions are neighbours that
+touch at a corner, too, as pixels are in the segmentation.
 """
 
 from typing import NamedTuple
