@@ -53,8 +53,9 @@ def main() -> None:
 
 def overlaps(pictures, mode: str, indices: Sequence[int]) -> Overlaps:
     """Run Selective Search on some pictures of a data set; difficult objects do not count."""
+    from minidl import tensor
     from minidl.models.detect.proposals import selective_search
-    from minidl.models.evaluate.voc import iou
+    from minidl.ops import box_iou
 
     sizes, best, counts, seconds = [], [], [], []
     selective_search(np.zeros((3, 8, 8), np.uint8))  # compiles
@@ -66,7 +67,7 @@ def overlaps(pictures, mode: str, indices: Sequence[int]) -> Overlaps:
         counts.append(len(boxes))
         true = np.asarray(target["boxes"])[~np.asarray(target["difficult"])]
         sizes.append((true[:, 2:] - true[:, :2]).prod(1))
-        best.append(iou(true, boxes).max(1, initial=0))
+        best.append(box_iou(tensor(true), tensor(boxes)).numpy().max(1, initial=0))
     return Overlaps(np.concatenate(sizes), np.concatenate(best), counts, seconds)
 
 
@@ -83,8 +84,9 @@ def _draw(pictures, count: int = 3):
     """Photographs with several objects: their segments, the first twenty boxes, and each object with the best box for it."""
     from PIL import Image
 
+    from minidl import tensor
     from minidl.models.detect.proposals import felzenszwalb, selective_search
-    from minidl.models.evaluate.voc import iou
+    from minidl.ops import box_iou
     from minidl.study.boxes import draw_bounding_boxes
     from minidl.study.segments import draw_segments
 
@@ -92,7 +94,7 @@ def _draw(pictures, count: int = 3):
     several = (sample for sample in map(pictures.__getitem__, range(len(pictures))) if 1 < len(sample[1]["boxes"]) < 7)
     for image, target in itertools.islice(several, count):
         boxes, true = selective_search(image), np.asarray(target["boxes"])
-        best = boxes[iou(true, boxes).argmax(1)]
+        best = boxes[box_iou(tensor(true), tensor(boxes)).numpy().argmax(1)]
         found = draw_bounding_boxes(image, np.concatenate([true, best]), [0] * len(true) + [1] * len(true))
         row = [draw_segments(image, felzenszwalb(image, 100, 0.8, 100)), draw_bounding_boxes(image, boxes[:20], range(20)), found]
         rows.append([picture.resize((400, round(400 * picture.height / picture.width))) for picture in row])

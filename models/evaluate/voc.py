@@ -96,7 +96,7 @@ def match(boxes: np.ndarray, true_boxes: np.ndarray, difficult: np.ndarray, iou_
     counts, right = np.ones(len(boxes), bool), np.zeros(len(boxes), bool)
     if len(true_boxes) == 0:
         return counts, right
-    overlaps = iou(boxes, true_boxes)
+    overlaps = _iou(boxes, true_boxes)
     best, taken = overlaps.argmax(1), np.zeros(len(true_boxes), bool)
     for k in np.flatnonzero(overlaps.max(1) >= iou_threshold):
         if difficult[best[k]]:
@@ -183,7 +183,7 @@ def _curve(scores: list, hits: list, objects: int, average) -> Curve:
     return Curve(precision, recall, scores[order], objects, float(average(precision, recall)) if objects else float("nan"))
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union, (A, 4) and (B, 4) -> (A, B), in double precision; empty boxes overlap nothing."""
     a, b = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
