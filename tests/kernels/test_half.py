@@ -106,7 +106,8 @@ def test_every_kernel_of_numbers_has_a_case():
                  "update_each", "philox", "philox_uniform", "philox_normal", "dropout_mask",
                  "dropout", "mean_loss", "total_weight", "move_statistics",  # test_dropout.py, test_softmax.py, test_norm.py
                  "unscale_each", "update_scale",  # tests/amp
-                 "nms", "soft_nms"}  # of boxes in float32, tests/ops/test_nms.py
+                 "nms", "soft_nms",  # of boxes in float32, tests/ops/test_nms.py
+                 "join_edges"}  # of weights in float64, tests/models/detect/test_segments.py
     assert set(KERNELS) - elsewhere == set(CASES) | set(GRADIENTS)
 
 
