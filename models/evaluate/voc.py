@@ -17,7 +17,9 @@ import numpy as np
 
 from minidl.data.collate import arrays
 from minidl.errors import DataError, ShapeError, require
+from minidl.ops.boxes import box_iou
 from minidl.study.pictures import figure_of
+from minidl.tensor import from_numpy
 
 RECALLS = np.arange(0, 1.1, 0.1)  # with the rounding errors that the devkit's have, too
 
@@ -96,7 +98,8 @@ def match(boxes: np.ndarray, true_boxes: np.ndarray, difficult: np.ndarray, iou_
     counts, right = np.ones(len(boxes), bool), np.zeros(len(boxes), bool)
     if len(true_boxes) == 0:
         return counts, right
-    overlaps = _iou(boxes, true_boxes)
+    overlaps = box_iou(*(from_numpy(each.astype(np.float64)) for each in (boxes, true_boxes))).numpy()
+    overlaps = np.nan_to_num(overlaps)  # empty boxes overlap nothing
     best, taken = overlaps.argmax(1), np.zeros(len(true_boxes), bool)
     for k in np.flatnonzero(overlaps.max(1) >= iou_threshold):
         if difficult[best[k]]:
@@ -181,12 +184,3 @@ def _curve(scores: list, hits: list, objects: int, average) -> Curve:
     precision = right / np.arange(1, len(right) + 1)
     recall = right / objects if objects else np.full(len(right), np.nan)
     return Curve(precision, recall, scores[order], objects, float(average(precision, recall)) if objects else float("nan"))
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union, (A, 4) and (B, 4) -> (A, B), in double precision; empty boxes overlap nothing."""
-    a, b = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = sides.clip(0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
