@@ -154,12 +154,16 @@ def _report(name, description, found, options, rates) -> dict:
         memory[case] = {key: {f: statistics.median(run[key] for run in ran) for f, ran in runs.items() if key in ran[0]}
                         for key in MEMORY if key in runs["minidl"][0]}
     return {
-        "benchmark": name, "description": description, "date": date.today().isoformat(), "commit": _commit(),
-        "cpu": _cpu(), "gpu": done["minidl"][0]["versions"].get("gpu"),
+        "benchmark": name, "description": description, **circumstances(), "gpu": done["minidl"][0]["versions"].get("gpu"),
         "threads": options.threads, "rounds": options.rounds,
         "versions": {f: ran[0]["versions"] for f, ran in done.items()},
         **(memory[""] if "" in memory else {"memory": memory}), "rows": rows,
     }
+
+
+def circumstances() -> dict[str, str]:
+    """What every report says: the day, the commit, and the processor."""
+    return {"date": date.today().isoformat(), "commit": _commit(), "cpu": _cpu()}
 
 
 def _all_have(row, ran) -> bool:

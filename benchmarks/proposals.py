@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, ROOT
+from benchmarks.harness import RESULTS, ROOT, circumstances
 
 SIZES = {"all": (0, np.inf), "up to 32x32": (0, 32**2), "to 64x64": (32**2, 64**2), "to 128x128": (64**2, 128**2),
          "above": (128**2, np.inf), "64x64 and above": (64**2, np.inf)}
@@ -42,7 +42,8 @@ def main() -> None:
 
     pictures = VOCDetection(options.data, options.set)
     results = {mode: _summary(overlaps(pictures, mode, range(len(pictures)))) for mode in options.modes}
-    (RESULTS / "proposals.json").write_text(json.dumps(results, indent=1) + "\n")
+    report = {"benchmark": "proposals", "description": __doc__, **circumstances(), "set": options.set, "modes": results}
+    (RESULTS / "proposals.json").write_text(json.dumps(report, indent=1) + "\n")
     for mode, result in results.items():
         print(f"{mode}: {result['boxes']:.0f} boxes, {result['seconds']:.2f} s a picture (medians of {len(pictures)})")
         for name, row in result["sizes"].items():
