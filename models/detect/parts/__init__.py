@@ -1,0 +1,1 @@
+"""What the detectors share: each part once."""
