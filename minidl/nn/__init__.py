@@ -39,6 +39,6 @@ from minidl.nn.loss import (
     SmoothL1Loss,
 )
 from minidl.nn.module import Module, Parameter
-from minidl.nn.norm import BatchNorm1d, BatchNorm2d, BNReLU2d, GroupNorm, LayerNorm, LocalResponseNorm
+from minidl.nn.norm import BatchNorm1d, BatchNorm2d, BNReLU2d, FrozenBatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
 from minidl.nn.pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d, MaxUnpool2d
 from minidl.nn.upsampling import Upsample

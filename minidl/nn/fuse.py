@@ -18,7 +18,7 @@ from minidl.nn.container import Sequential
 from minidl.nn.conv import Conv2d
 from minidl.nn.linear import Identity
 from minidl.nn.module import Module, Parameter
-from minidl.nn.norm import BatchNorm2d, BNReLU2d
+from minidl.nn.norm import BatchNorm2d, BNReLU2d, FrozenBatchNorm2d
 from minidl.ops.conv import conv2d
 from minidl.tensor import from_numpy
 
@@ -68,7 +68,7 @@ def _fuse_chain(module: Module, names, parents) -> None:
         layer = module._modules[name]
         conv = module._modules[before] if before is not None else None
         if type(conv) is Conv2d and parents[conv] == 1 and not _watched(conv, layer):
-            norm = type(layer) in (BatchNorm2d, BNReLU2d) and layer.running_mean is not None
+            norm = type(layer) in (BatchNorm2d, BNReLU2d, FrozenBatchNorm2d) and layer.running_mean is not None
             if norm:
                 _fold(conv, layer)
             if type(layer) is ReLU or norm and layer.relu:
@@ -84,7 +84,7 @@ def _watched(*layers) -> bool:
     return any(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks for layer in layers)
 
 
-def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
+def _fold(conv: Conv2d, norm: BatchNorm2d | FrozenBatchNorm2d) -> None:
     """Let the convolution do what the batch norm does after it; computed in float64."""
     def wide(tensor, missing):
         return np.full(norm.num_features, missing) if tensor is None else tensor.detach().numpy().astype(np.float64)

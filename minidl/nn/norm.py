@@ -122,6 +122,56 @@ class BNReLU2d(BatchNorm2d):
     relu = True
 
 
+class FrozenBatchNorm2d(Module):
+    """A batch norm (N, C, H, W) that learns nothing: ``weight`` and ``bias`` and the running statistics are buffers (C,).
+
+    Detectors see one or two images in a step, whose statistics say little; they keep those of the classifier they start from.
+    ``relu`` as in BNReLU2d. ``FrozenBatchNorm2d.convert(model)`` freezes all of BatchNorm2d and BNReLU2d in a model, in place.
+
+    Raises ShapeError as BatchNorm2d. Source: He et al., "Mask R-CNN" (2017), section 4; names and defaults are torchvision's.
+
+    >>> import minidl
+    >>> from minidl import nn
+    >>> model = nn.FrozenBatchNorm2d.convert(nn.Sequential(nn.BNReLU2d(3)))
+    >>> model, list(model.parameters())
+    (Sequential(
+      (0): FrozenBatchNorm2d(3, eps=1e-05, relu=True)
+    ), [])
+    """
+
+    def __init__(self, num_features: int, eps=1e-5, relu=False, device=None, dtype=None):
+        super().__init__()
+        self.num_features, self.eps, self.relu = num_features, eps, relu
+        for name, fill in (("weight", ones), ("bias", zeros), ("running_mean", zeros), ("running_var", ones)):
+            self.register_buffer(name, fill(num_features, device=device, dtype=dtype))
+
+    @classmethod
+    def convert(cls, model: Module) -> Module:
+        """The model, its batch norms frozen as they are now."""
+        for module in list(model.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, BatchNorm2d):
+                    setattr(module, name, cls._of(child))
+        return model
+
+    @classmethod
+    def _of(cls, norm: BatchNorm2d) -> "FrozenBatchNorm2d":
+        frozen = cls(norm.num_features, norm.eps, norm.relu)
+        for name, buffer in frozen.named_buffers():
+            given = getattr(norm, name)
+            setattr(frozen, name, buffer.to(norm.running_mean.device) if given is None else given.detach())
+        return frozen
+
+    def forward(self, input):
+        if input.ndim != 4 or input.shape[1] != self.num_features:
+            raise ShapeError(f"FrozenBatchNorm2d: expected an input (N, C, H, W) with C={self.num_features}, got shape "
+                             f"{input.shape}")
+        return batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps, relu=self.relu)
+
+    def extra_repr(self):
+        return f"{self.num_features}, eps={self.eps}, relu={self.relu}"
+
+
 class GroupNorm(_Affine):
     """Normalise each image over ``num_groups`` groups of neighbouring channels: (N, C, ...) -> (N, C, ...). See ``group_norm``.
 

@@ -45,6 +45,25 @@ def test_networks(module, name, shape):
     assert not {"BatchNorm2d", "BNReLU2d"} & set(kinds(model)) and "FusedConv2d" in kinds(model)
 
 
+def test_frozen_batch_norms():
+    """Frozen, a network gives what it gave, trains nothing of them, keeps its statistics, and is fused as before."""
+    from minidl.models import resnet18
+
+    model, x = lively(resnet18(5)), minidl.randn(2, 3, 40, 33)
+    with minidl.no_grad():
+        before = model(x).numpy()
+    names = model.state_dict().keys()
+    nn.FrozenBatchNorm2d.convert(model).train()
+    assert not {"BatchNorm2d", "BNReLU2d"} & set(kinds(model))
+    assert model.state_dict().keys() == {name for name in names if not name.endswith("num_batches_tracked")}
+    assert not any("bn" in name for name, _ in model.named_parameters())
+    np.testing.assert_allclose(model(x).detach().numpy(), before, atol=1e-5 * abs(before).max())
+    (gx,) = minidl.autograd.grad(model(x.requires_grad_()).sum(), x)
+    assert gx.isfinite().all() and (gx != 0).any()
+    check(model.eval(), 2, 3, 40, 33)
+    assert "FrozenBatchNorm2d" not in kinds(model)
+
+
 @pytest.mark.parametrize("bias, affine", [(True, True), (False, True), (True, False)])
 def test_folding(bias, affine):
     model = lively(nn.Sequential(nn.Conv2d(3, 5, 3, bias=bias), nn.BatchNorm2d(5, eps=0.1, affine=affine), nn.Conv2d(5, 2, 1)))

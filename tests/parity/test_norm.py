@@ -145,3 +145,22 @@ def test_half_precision():
     y, ty = (f(v, None, None, u, training=True) for f, v, u in ((minidl.batch_norm, x, w), (F.batch_norm, t, tw)))
     assert y.dtype == minidl.float16 and ty.dtype == torch.float16
     close(y, ty, 2e-3)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.0])
+def test_frozen_batch_norm(eps):
+    from tests.parity.vision import torchvision
+
+    theirs = torchvision().ops.misc.FrozenBatchNorm2d(5, eps=eps)
+    rng = np.random.default_rng(0)
+    values = {name: rng.uniform(0.5, 1.5, 5).astype(np.float32) for name in ("weight", "bias", "running_mean", "running_var")}
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in values.items()})
+    ours = minidl.nn.FrozenBatchNorm2d(5, eps=eps)
+    ours.load_state_dict(values)
+    x = rng.standard_normal((2, 5, 3, 4)).astype(np.float32)
+    mine, other = minidl.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, expected = ours(mine), theirs(other)
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+    (y * y).sum().backward()
+    (expected * expected).sum().backward()
+    np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-4, atol=1e-5)
