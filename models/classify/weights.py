@@ -1,4 +1,4 @@
-"""Published weights, by name of the model: torchvision's, trained on ImageNet's thousand classes.
+"""Published weights, by name of the model: torchvision's, trained on ImageNet's thousand classes, or detectors' on COCO.
 
 Files are fetched from PyTorch's own server, checked by SHA-256 before a byte is parsed, kept in the cache folder, and read
 without PyTorch (see ``minidl.io.torch_file``). Where only the first eight digits of a checksum are published, as part of the
@@ -6,6 +6,7 @@ file's name, these are compared, as PyTorch itself does. Source of names, sizes 
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from minidl.data.download import File, fetch
@@ -35,21 +36,24 @@ PUBLISHED = {
     "resnet34": _about("resnet34-b627a593.pth", 83.275),
     "resnet50": File("resnet50-0676ba61.pth", 102530333, "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"),
     "resnet101": _about("resnet101-63fe2227.pth", 170.511), "resnet152": _about("resnet152-394f9c45.pth", 230.434),
+    "faster_rcnn_resnet50_fpn": _about("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", 159.743),
 }
 
 
-def with_weights(model, name: str, weights):
-    """The model, with weights if any are asked for: None, "imagenet" for the published ones of ``name``, or a file.
+def with_weights(model, name: str, weights, published: str = "imagenet", renamed: Callable[[dict], dict] = dict):
+    """The model, with weights if any are asked for: None, "imagenet" (or what ``published`` says) for the published ones of
+    ``name``, or a file. ``renamed`` gives a state dict from a file the model's names.
 
     A file holds a state dict of this model, as safetensors or from ``torch.save``. Raises UsageError where none are published,
     DownloadError, CheckpointError for a file that is damaged or of another model, with what differs.
     """
     if weights is None:
         return model
-    path = fetched(name) if weights == "imagenet" else Path(weights)
+    path = fetched(name) if weights == published else Path(weights)
     state = load(path)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected a state dict, a table of tensors by name, found a {type(state).__name__}")
+    state = renamed(state)
     for missing in model.state_dict().keys() - state.keys():
         if missing.endswith("num_batches_tracked"):  # which files from before PyTorch 0.4.1 lack
             state[missing] = model.state_dict()[missing]
