@@ -1,4 +1,4 @@
-"""Transforms of a picture together with its target, whose boxes, masks and keypoints go where the pixels go.
+"""Transforms of a picture together with its target, whose boxes, proposals, masks and keypoints go where the pixels go.
 
 Each takes one image (3, H, W), a target (see ``minidl.data.detection``) and, if it is random, uniform numbers (numbers,); it
 gives a new image and a new target. As in ``minidl.data.transforms``, without numbers it does what is right for evaluation.
@@ -11,6 +11,8 @@ import numpy as np
 from minidl.data.transforms import Resize as ResizeImages
 from minidl.data.transforms import Transform
 from minidl.errors import UsageError
+
+BOXES = ("boxes", "proposals")  # the keys of a target that hold boxes
 
 
 class BoxTransform:
@@ -93,7 +95,7 @@ def resized_to(size: tuple[int, int], min_size: int, max_size: int) -> tuple[int
 def resized_target(target: dict, old: tuple[int, int], new: tuple[int, int]) -> dict:
     """The target of a picture that went from ``old`` rows and columns to ``new``."""
     down, right = (np.float32(b / a) for a, b in zip(old, new, strict=True))
-    changed = {"boxes": target["boxes"] * np.array([right, down, right, down])}
+    changed = {key: target[key] * np.array([right, down, right, down]) for key in BOXES if key in target}
     if "keypoints" in target:
         changed["keypoints"] = target["keypoints"] * np.array([right, down, 1], np.float32)
     if "masks" in target:
@@ -124,8 +126,8 @@ class RandomHorizontalFlip(BoxTransform):
     def __call__(self, image, target, uniforms=None):
         if uniforms is None or uniforms[0] >= self.p:
             return image, target
-        width, boxes = image.shape[2], target["boxes"]
-        changed = {"boxes": np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)}
+        width = image.shape[2]
+        changed = {key: _mirrored(target[key], width) for key in BOXES if key in target}
         if "keypoints" in target:
             changed["keypoints"] = self._flipped(target["keypoints"], width)
         if "masks" in target:
@@ -142,3 +144,8 @@ class RandomHorizontalFlip(BoxTransform):
         flipped = keypoints[:, order]
         flipped[..., 0] = np.where(flipped[..., 2] > 0, width - flipped[..., 0], 0)
         return flipped
+
+
+def _mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Boxes (L, 4) in the mirror image of a picture of this width."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)

@@ -10,6 +10,7 @@ be there:
 - ``image_id`` () int64.
 - ``masks`` (L, H, W) bool; ``keypoints`` (L, K, 3) float32: x, y, and 0 for a point that is not known (then x = y = 0), 1 for a
   hidden, 2 for a visible one; ``area`` (L,) float64: of the mask, where boxes alone do not tell it.
+- ``proposals`` (P, 4) float32: boxes that may hold an object, as ``minidl.models.detect.proposals`` finds them.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,8 @@
 """What a person sees while a model trains: a line for each epoch, and on a terminal a live bar under them."""
 
+import sys
 import time
+from collections.abc import Collection
 
 from minidl.errors import require
 
@@ -90,3 +92,18 @@ class Bar(Lines):
 
     def _print(self, text):
         self.console.print(text, markup=False)
+
+
+def tracked(items: Collection, what: str, stream=None):
+    """The items of a collection, one after another, and on a terminal a bar that says how many of them are done. By default on
+    stderr.
+
+    >>> list(tracked([3, 5], "squares"))
+    [3, 5]
+    """
+    stream = sys.stderr if stream is None else stream
+    if not stream.isatty():
+        yield from items
+        return
+    console = require("rich.console", extra="train").Console(file=stream)
+    yield from require("rich.progress", extra="train").track(items, what, console=console, transient=True)

@@ -97,3 +97,11 @@ def test_bar_on_a_terminal(monkeypatch):
     shown = stream.getvalue()
     for part in ("epoch 2/12", "loss 0.1234", "accuracy 98.70 %", "45,678 images/s", "left", "2/12        0.5000"):
         assert part in shown, part
+
+
+def test_a_bar_over_the_items_of_a_collection(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        assert list(progress.tracked(["a", "b"], "letters", stream)) == ["a", "b"]
+        assert ("letters" in stream.getvalue()) == shown
