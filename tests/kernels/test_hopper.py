@@ -1,10 +1,14 @@
-"""Machine code for sm_90a is compiled once, and kept where only this user can write."""
+"""Machine code for sm_90a is compiled once, and kept where only this user can write; without it the other kernels run."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from minidl.kernels.cuda import hopper
+from minidl.kernels.cuda import conv, hopper, launch
+from minidl.kernels.portable import conv as portable
+from minidl.kernels.shapes import ConvGeometry
+from tests.kernels.cuda import on_host
 
 
 class NVRTC:
@@ -14,10 +18,10 @@ class NVRTC:
         pass
 
     def __init__(self):
-        self.compiled, self.open = [], set()
+        self.compiled, self.open, self.version = [], set(), (13, 0)
 
     def getVersion(self):
-        return 13, 0
+        return self.version
 
     def createProgram(self, code, name, headers, names):
         self.open.add(code)
@@ -26,10 +30,12 @@ class NVRTC:
     def compileProgram(self, program, options):
         self.compiled.append(options)
         if "wrong" in program:
-            raise self.NVRTCError("compilation")
+            raise self.NVRTCError("NVRTC_ERROR_COMPILATION (6)")
+        if "-arch=sm_90a" in options and self.version < (12, 0):
+            raise self.NVRTCError("NVRTC_ERROR_INVALID_OPTION (5)")
 
     def getProgramLog(self, program):
-        return f"no {program}"
+        return "invalid value for -arch" if self.version < (12, 0) else f"no {program}\n"
 
     def getCUBIN(self, program):
         return program.encode()
@@ -55,9 +61,30 @@ def test_compiled_once(nvrtc, tmp_path):
 
 
 def test_what_does_not_compile_says_why_and_leaves_nothing(nvrtc, tmp_path):
-    with pytest.raises(RuntimeError, match="file.cu does not compile for sm_90a: no wrong text"):
-        hopper.cubin("file", "wrong text", ())
+    with pytest.warns(UserWarning, match=r"file.cu does without .* NVRTC 13.0, refuses sm_90a \(no wrong text\)"):
+        assert hopper.cubin("file", "wrong text", ()) is None
     assert not nvrtc.open and not list((tmp_path / "minidl/sm_90a").iterdir())
+
+
+@pytest.fixture
+def compiled_anew():
+    kept = launch._module, launch._kernel
+    for cache in kept:
+        cache.cache_clear()
+    yield
+    for cache in kept:
+        cache.cache_clear()
+
+
+@on_host
+def test_a_hopper_whose_compiler_is_too_old_multiplies_as_other_gpus(nvrtc, cupy, compiled_anew, monkeypatch):
+    monkeypatch.setattr(cupy.cuda.Device, "compute_capability", "90")
+    nvrtc.version = 11, 8
+    random = np.random.default_rng(0)
+    x, w = random.integers(-4, 5, (2, 8, 4, 5)).astype(np.float16), random.integers(-4, 5, (6, 8, 3, 2)).astype(np.float16)
+    with pytest.warns(UserWarning, match=r"NVRTC 11.8, refuses sm_90a \(invalid value for -arch\)"):
+        y = conv.conv2d(cupy.asarray(x), cupy.asarray(w), None, ConvGeometry())
+    np.testing.assert_array_equal(y.get(), portable.conv2d(x, w, None, ConvGeometry()))
 
 
 @pytest.mark.parametrize("capabilities, expected", [(["90", "90"], True), (["90", "80"], False), (["100"], False)])
