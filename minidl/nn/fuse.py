@@ -74,7 +74,7 @@ def _fuse_chain(module: Module, names, parents) -> None:
             if type(layer) is ReLU or norm and layer.relu:
                 conv.__class__ = FusedConv2d
             if type(layer) is ReLU or norm:
-                setattr(module, name, Identity())
+                setattr(module, name, Identity().eval())
                 continue
         before = name
 

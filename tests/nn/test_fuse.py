@@ -30,7 +30,7 @@ def check(model, *shape):
     x = minidl.randn(*shape, generator=minidl.Generator().manual_seed(1))
     with minidl.no_grad():
         before = model(x).numpy()
-        assert model.fuse() is model
+        assert model.fuse() is model and not any(module.training for module in model.modules())
         after = model(x).numpy()
     np.testing.assert_allclose(after, before, atol=1e-5 * abs(before).max())
 
