@@ -2,8 +2,11 @@
 
 Whoever owns an array promises with ``constant`` that it keeps its values, and breaks the promise with ``changed``;
 ``unchanging`` promises it for a while. A kernel that packs or transforms an operand asks ``derived`` for the result, which is
-kept for as long as array and promise last. A step that is being recorded keeps nothing beyond its own ``unchanging`` blocks: what
-it makes is filled at its replays, and never if the recording fails.
+kept for as long as array and promise last.
+
+What a step makes while it is recorded is filled at its replays, and never if the recording fails. So its own ``unchanging``
+blocks make it at every replay; what follows from an array that is ``constant`` is made ahead of the first replay, and again when
+the promise was broken.
 
 >>> import numpy as np
 >>> w = np.array([1.0, 2.0])
@@ -78,14 +81,38 @@ def derived(array, name, make: Callable[[], Any]):
     On a GPU it is kept for one stream, as another would not wait for it. What shares the array's memory is not kept: it would
     keep the array alive.
     """
-    found = _kept.get((id(array), current()))
+    recording = current()
+    found = _kept.get((id(array), recording))
     if found is None:
-        return make()
+        return _ahead_of_replays(array, make, recording) if (id(array), None) in _kept else make()
     if not isinstance(array, np.ndarray):
         name = name, sys.modules["cupy"].cuda.get_current_stream().ptr
     if name not in found:
         made = make()
-        if made is array or getattr(made, "base", None) is array:
+        if _shares_memory(made, array):
             return made
         found[name] = made
     return found[name]
+
+
+def _ahead_of_replays(array, make, recording):
+    """The result of ``make()``, in memory that is filled before a replay, unless it was since ``array`` was promised to stay."""
+    with recording.beside():  # for the memory; what the array holds, another stream may still be writing
+        made = make()
+    if _shares_memory(made, array):
+        return made
+    filled_for = None
+
+    def fill():
+        nonlocal filled_for
+        promise = _kept.get((id(array), None))
+        if promise is None or promise is not filled_for:
+            made[...] = make()
+            filled_for = promise
+
+    recording.before_replay(fill)
+    return made
+
+
+def _shares_memory(made, array) -> bool:
+    return made is array or getattr(made, "base", None) is array

@@ -14,7 +14,8 @@ from minidl.amp import GradScaler
 from minidl.cuda.graph import _Block
 from minidl.errors import CaptureError, DeviceError, UsageError
 from minidl.kernels import precision, recording
-from minidl.kernels.constants import constant, derived, unchanging
+from minidl.kernels.constants import changed, constant, derived, unchanging
+from minidl.kernels.cuda import conv_tensor
 from minidl.random import default_generator
 
 pytestmark = pytest.mark.skipif(not minidl.cuda.is_available(), reason="run with --device pretend, or cuda")
@@ -616,6 +617,59 @@ def test_a_recording_makes_its_own_of_constants_and_keeps_it_within_a_block():
     assert len(made) == 2 and made[0] is None and made[1] is not None
     w *= 2  # without a word: eagerly it is the old one
     assert step(x).tolist() == [8, 8] and doubled().tolist() == [2, 2]
+
+
+def test_what_a_recording_makes_of_a_constant_lasts_as_long_as_the_promise():
+    w, made = on_gpu(np.ones(2, np.float32)).array, []
+
+    def doubled():
+        return derived(w, "doubled", lambda: made.append(recording.current()) or w * 2)
+
+    @minidl.capture
+    def step(x):
+        return x + minidl.Tensor(doubled())
+
+    def double(tell=False):
+        w.__imul__(2)
+        if tell:
+            changed(w)
+        return step(x).tolist(), len(made)
+
+    constant(w)
+    x = on_gpu(np.zeros(2, np.float32))
+    assert [(step(x).tolist(), len(made)) for _ in range(4)] == [([2, 2], 1)] + [([2, 2], 3)] * 3  # when called, recorded, filled
+    assert made == [None] * 3
+    assert double() == ([2, 2], 3)  # without a word: it is the old one, as eagerly
+    assert double(tell=True) == ([8, 8], 4)
+    assert double() == ([16, 16], 5) and double() == ([32, 32], 6)  # nobody has promised anything since
+    constant(w)
+    assert double() == ([64, 64], 7) and double() == ([64, 64], 7)
+
+
+def test_weights_of_a_fused_network_are_packed_once_for_all_replays(monkeypatch):
+    conv = nn.Conv2d(8, 6, 3)
+    model = nn.Sequential(conv, nn.ReLU()).to("cuda").to(minidl.float16).eval().fuse()
+    x, packed = on_gpu(np.ones((2, 8, 5, 4), np.float16)), []
+    pack = conv_tensor.weights_last
+    monkeypatch.setattr(conv_tensor, "weights_last", lambda w: packed.append(w) or pack(w))
+
+    @minidl.capture
+    @minidl.no_grad()
+    def infer(x):
+        return model(x)
+
+    def packs():
+        before = len(packed)
+        y, now = infer(x), len(packed)
+        assert y.tolist() == nn.functional.conv2d(x, conv.weight.detach().clone(), conv.bias).relu().tolist()
+        return now - before
+
+    assert [packs() for _ in range(4)] == [1, 2, 0, 0]  # the second is recorded and replayed
+    with minidl.no_grad():
+        conv.weight.mul_(2)
+    assert packs() == packs() == 1
+    model.fuse()
+    assert [packs() for _ in range(2)] == [1, 0]
 
 
 def test_what_is_made_of_a_constant_belongs_to_one_stream():
