@@ -1,7 +1,7 @@
 """Proposals: boxes that may hold an object of whatever kind, for a classifier to look at."""
 
-from minidl.models.detect.proposals.dataset import WithProposals
+from minidl.models.detect.proposals.dataset import CachedSearch, WithProposals
 from minidl.models.detect.proposals.segments import felzenszwalb
 from minidl.models.detect.proposals.selective_search import selective_search
 
-__all__ = ["WithProposals", "felzenszwalb", "selective_search"]
+__all__ = ["CachedSearch", "WithProposals", "felzenszwalb", "selective_search"]

@@ -1,4 +1,4 @@
-"""A data set whose targets have proposals: found once for each picture, and read from files ever after."""
+"""Proposals that are found once for each picture, and read from files ever after."""
 
 import copy
 
@@ -8,9 +8,30 @@ from minidl.data import DataLoader, DetectionDataset
 from minidl.data.box_transforms import Compose
 from minidl.io import Cache, fingerprint
 from minidl.models.detect.proposals.selective_search import selective_search
+from minidl.tensor import astensor
 from minidl.train.progress import tracked
 
 VERSION = 1  # of what Selective Search finds: another number where its boxes change, and those that are kept are left aside
+
+
+class CachedSearch:
+    """Selective Search of pictures, each of which is searched once: see ``WithProposals`` for the arguments.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     search = CachedSearch(folder, min_side=8)
+    ...     (search(np.zeros((3, 60, 80), np.uint8)) == selective_search(np.zeros((3, 60, 80), np.uint8), min_side=8)).all()
+    np.True_
+    """
+
+    def __init__(self, folder, mode: str = "fast", seed: int = 0, min_side: float = 20):
+        self.cache, self.settings = Cache(folder), {"mode": mode, "seed": seed, "min_side": min_side}
+
+    def __call__(self, image) -> np.ndarray:
+        """The boxes (P, 4) of a picture (3, H, W)."""
+        pixels = astensor(image).detach().cpu().numpy()
+        name = fingerprint("selective search", VERSION, *self.settings.values(), pixels)
+        return self.cache(name, lambda: {"proposals": selective_search(pixels, **self.settings)})["proposals"]
 
 
 class WithProposals(DetectionDataset):
@@ -35,9 +56,8 @@ class WithProposals(DetectionDataset):
     """
 
     def __init__(self, dataset: DetectionDataset, folder, mode: str = "fast", seed: int = 0, min_side: float = 20):
-        self.dataset, self.cache = dataset, Cache(folder)
+        self.dataset, self.search = dataset, CachedSearch(folder, mode, seed, min_side)
         self.classes, self.transform = dataset.classes, dataset.transform
-        self.settings = {"mode": mode, "seed": seed, "min_side": min_side}
 
     def __len__(self):
         return len(self.dataset)
@@ -45,9 +65,7 @@ class WithProposals(DetectionDataset):
     def load(self, index: int) -> tuple[np.ndarray, dict]:
         """A picture and its target with proposals, as they are."""
         image, target = self.dataset.load(index)
-        name = fingerprint("selective search", VERSION, *self.settings.values(), image)
-        found = self.cache(name, lambda: {"proposals": selective_search(image, **self.settings)})
-        return image, target | found
+        return image, target | {"proposals": self.search(image)}
 
     def compute(self, workers: int = 0) -> "WithProposals":
         """Find the proposals of all pictures now, in so many processes, under a progress bar; returns the data set."""
