@@ -4,6 +4,7 @@ A thread that sleeps takes some 50 us to wake up, as long as a small kernel runs
 """
 
 import platform
+import time
 
 from llvmlite import ir
 from numba import types
@@ -13,7 +14,7 @@ from numba.extending import intrinsic
 from minidl.kernels.cpu.compile import jit
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-DELAY = 100  # pauses after which the thread that gave the signal has let the GIL go: a few us
+DELAY = 3e-6  # seconds after which the thread that gave the signal has let the GIL go
 
 
 @intrinsic
@@ -53,15 +54,32 @@ def _pause(typing):
 
 
 @jit
-def tell_and_wait(numbers, told, value, watched, known, patience):
+def rest(pauses):
+    """Do nothing, so many times."""
+    for _ in range(pauses):
+        _pause()
+
+
+def pauses(seconds: float) -> int:
+    """How many pauses take so long on this processor: one takes 10 to 100 ns."""
+    rest(1)
+    shortest = 1.0
+    for _ in range(5):
+        start = time.perf_counter()
+        rest(1000)
+        shortest = min(shortest, time.perf_counter() - start)
+    return max(1, round(1000 * seconds / shortest))
+
+
+@jit
+def tell_and_wait(numbers, told, value, watched, known, patience, delay):
     """Set ``numbers[told]`` to ``value``; then wait until ``numbers[watched]`` is no longer ``known``, looking ``patience``
-    times. Returns it.
+    times with a pause between, and when it changes ``delay`` pauses more. Returns it.
     """
     _tell(numbers, told, value)
     for _ in range(patience):
         if _look(numbers, watched) != known:
-            for _ in range(DELAY):
-                _pause()
+            rest(delay)
             break
         _pause()
     return _look(numbers, watched)

@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minidl.kernels.cpu.spin import tell_and_wait
+from minidl.kernels.cpu.spin import DELAY, pauses, tell_and_wait
 
 SERIAL_WORK = 50_000
-PATIENCE = 3_000  # looks for work before a thread sleeps: some 100 us
+PATIENCE = 100e-6  # seconds without work before a thread sleeps
 
 
 class _Worker:
@@ -30,6 +30,7 @@ class _Worker:
 
     def __init__(self):
         self.numbers = np.zeros(16, np.int64)
+        self.waiting = pauses(PATIENCE), pauses(DELAY)
         self.task: tuple | None = None
         self.error: BaseException | None = None
         self.answered = 0
@@ -59,7 +60,7 @@ class _Worker:
         if self.answered != job:
             if self.asleep:  # a call that was interrupted may not have woken it
                 self.wake.release()
-            tell_and_wait(self.numbers, self.JOB, job, self.ANSWER, job - 1, PATIENCE)
+            tell_and_wait(self.numbers, self.JOB, job, self.ANSWER, job - 1, *self.waiting)
             while self.answered != job:
                 self.awaited = True
                 if self.answered != job:
@@ -71,7 +72,7 @@ class _Worker:
     def _work(self):
         job = 0
         while True:
-            if tell_and_wait(self.numbers, self.ANSWER, job, self.JOB, job, PATIENCE) == job:
+            if tell_and_wait(self.numbers, self.ANSWER, job, self.JOB, job, *self.waiting) == job:
                 self._sleep(job)
             (function, args), self.task = self.task, None
             if function is None:
