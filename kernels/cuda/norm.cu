@@ -11,6 +11,7 @@
 // Precision. float64 is slow on many GPUs, so statistics are sums of deviations from a pivot, a number of the part: a few in
 // ``wide``, these in double. Parts are put together in double, by Chan, Golub and LeVeque, "Algorithms for computing the sample
 // variance" (1983), eq. 2.1. A large mean costs no digits, and an outlier as pivot one or two of a variance that it makes large.
+// Squares of deviations above 6e18, a few added up, overflow float: the variance is infinite, and y the bias.
 #include "standard.cuh"
 
 struct Moments {

@@ -102,6 +102,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     (C,) default to 1 and 0; with half-precision inputs they and the statistics may be float32. An empty batch moves nothing. With
     ``relu``, what is below 0 becomes 0, in the same pass over memory, also in that of the gradient.
 
+    On a GPU deviations from the mean above 6e18 make the variance infinite, and y the bias, unless the input is float64.
+
     Raises ShapeError for an input without channels, values that are not (C,), or one value per channel in training; DtypeError
     for integers and mixed dtypes; DeviceError for several devices; ValueError for an eps <= 0 in training, or missing running
     statistics.
@@ -201,6 +203,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5) -> Tensor:
 
     input (N, C, ...) -> (N, C, ...); ``weight`` and ``bias`` (C,) default to 1 and 0.
 
+    On a GPU deviations from the mean above 6e18 make the variance infinite, and y the bias, unless the input is float64.
+
     Raises ShapeError if the groups don't divide C, for values that are not (C,), and for a single value per group (N = 1);
     DtypeError for integers and mixed dtypes.
 
@@ -221,6 +225,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5) -> Tensor:
 @full_precision
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5) -> Tensor:
     """Normalise over the last axes, whose sizes are ``normalized_shape``; ``weight`` and ``bias`` of this shape default to 1, 0.
+
+    On a GPU deviations from the mean above 6e18 make the variance infinite, and y the bias, unless the input is float64.
 
     Raises ShapeError if the last axes or the values have another shape; DtypeError for integers and mixed dtypes.
 

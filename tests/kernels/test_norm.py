@@ -216,6 +216,26 @@ def test_a_large_mean_costs_no_digits(room, dtype, shape):
         np.testing.assert_allclose(gweight, (h * hat).sum((0, *positions)), atol=1e-5 if loose else 1e-9)
 
 
+@pytest.mark.parametrize("shape", [(16, 3), (4, 3, 4, 2), (2, 16)])
+@pytest.mark.parametrize("room, dtype", with_cuda([row for row in ROOMS if row[1] == np.float32], cuda, (np.float32, bfloat16)))
+def test_deviations_whose_squares_overflow(room, dtype, shape):
+    """Above 6e18 squares are infinite on a GPU, which has them in float32, and y is the bias; the CPU has them in float64."""
+    signs, one, half = 1 - np.indices(shape).sum(0) % 2 * 2, np.ones(shape[1], dtype), np.full(shape[1], 0.5, dtype)
+    for spread, overflows in ((6e18, False), (3e19, room is cuda)):
+        x = (signs * (spread / 2)).astype(dtype)
+        exact = x.astype(np.float64)
+        for shared, (y, mean, var) in (((0, *range(2, len(shape))), room.batch_norm(x, one, half, EPS)),
+                                       (tuple(range(1, len(shape))), room.group_norm(x, 1, one, half, EPS))):
+            np.testing.assert_allclose(mean.ravel(), exact.mean(shared), rtol=1e-6, atol=1e-7 * spread)
+            if overflows:
+                np.testing.assert_array_equal(var, np.full_like(var, np.inf))
+                np.testing.assert_array_equal(y.astype(float), np.full(shape, 0.5))
+            else:
+                np.testing.assert_allclose(var.ravel(), exact.var(shared), rtol=1e-6)
+                hat = (exact - exact.mean(shared, keepdims=True)) / exact.std(shared, keepdims=True)
+                np.testing.assert_allclose(y.astype(float), hat + 0.5, atol=2 * TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("shape", [(10_000_000, 1), (10, 1, 1000, 1000)])
 def test_sums_over_ten_million_terms(shape):
     x = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
