@@ -8,7 +8,7 @@ from minidl.kernels.cuda.launch import THREADS, launch, wide
 ROWS, COLUMNS, DEPTH = (128, 64, 32), 128, 8  # of the tiles that there are, and of a step
 BUSY = 132  # blocks: as many as an H100 has multiprocessors, of which each runs two
 SHORTEST, LONGEST = 64, 8192  # sums of one block: below, it is not worth its while; above, float32 loses digits
-LARGEST = (1 << 31) - 1  # what kernels count in int
+LARGEST = (1 << 31) - 1024  # numbers of an array: kernels count them in int, and the last tile may reach beyond
 
 
 class Plan(NamedTuple):

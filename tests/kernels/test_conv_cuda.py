@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from minidl.kernels import explain, use_backend
-from minidl.kernels.cuda import conv, conv_depthwise, conv_gemm, gemm
+from minidl.kernels.cuda import conv as choice
+from minidl.kernels.cuda import conv_depthwise, conv_gemm, gemm
 from minidl.kernels.cuda.geometry import geometry_of
 from minidl.kernels.shapes import ConvGeometry
 from tests.kernels.cuda import bfloat16, cuda_runs, kernel, on_device, with_bfloat16
 from tests.kernels.test_conv import EPS, GEOMETRIES, Case
 
 pytestmark = cuda_runs
-conv, conv_depthwise, conv_gemm = map(on_device, (conv, conv_depthwise, conv_gemm))
+conv, conv_depthwise, conv_gemm = map(on_device, (choice, conv_depthwise, conv_gemm))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -107,13 +108,43 @@ def test_of_no_channels():
     assert y.shape == case.gy.shape and gx.shape == case.x.shape and gw.shape == case.w.shape and not gx.any()
 
 
-def test_the_algorithm_that_suits(monkeypatch):
+def test_the_algorithm_that_suits():
     def chosen(groups):
         case = Case(ConvGeometry(groups=groups), np.float32)
         with use_backend("cuda"):
             return explain(lambda: kernel("conv2d", case.x)(case.x, case.w, case.b, case.geometry))[-1]
 
     assert "gemm" in chosen(1).reason and "depthwise" in chosen(3).reason
-    monkeypatch.setattr(conv, "_algorithm", conv._algorithm.__wrapped__)  # which remembers
-    monkeypatch.setattr(conv, "LARGEST", 100)
-    assert chosen(1).kernel == "im2col"
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """Sets how many numbers kernels can count."""
+    def forget():
+        choice._parts.cache_clear()
+        choice._algorithm.cache_clear()
+
+    def set_to(numbers):
+        forget()
+        monkeypatch.setattr(choice, "LARGEST", numbers)
+
+    yield set_to
+    forget()
+
+
+@pytest.mark.parametrize("c, o", [(6, 3), (1, 3)], ids=["more in x", "more in y"])
+@pytest.mark.parametrize("images, reason, parts", [(2.5, "gemm", 3), (1, "gemm", 5), (0.5, "im2col", 5)])
+def test_batches_with_too_many_numbers_are_computed_in_parts(c, o, images, reason, parts, limit):
+    case = Case(ConvGeometry(padding=(1, 0)), np.float32, n=5, c=c, o=o)
+    limit(int(images * max(case.x[0].size, case.gy[0].size)))
+    case.check(conv)
+    chosen = explain(conv.conv2d_weight_grad, case.gy, case.x, case.w.shape, case.geometry)
+    assert [reason in each.reason for each in chosen if each.kernel == "conv2d_weight_grad"] == [True] * parts
+    y = conv.conv2d(case.x, case.w, case.b, case.geometry)
+    np.testing.assert_array_equal(conv.conv2d(case.x, case.w, case.b, case.geometry, relu=True), np.maximum(y, 0))
+
+
+def test_parts_of_a_batch_are_added_up_in_float32(limit):
+    x = np.array([2048, 1, 1, 1, 1], np.float16).reshape(5, 1, 1, 1)  # 2049 is no float16
+    limit(1)
+    assert conv.conv2d_weight_grad(np.ones_like(x), x, (1, 1, 1, 1), ConvGeometry()).tolist() == [[[[2052]]]]
