@@ -8,7 +8,6 @@ import atexit
 import ctypes
 import functools
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -16,23 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.kernels.cuda.launch import C_TYPES, code, options, structs
+from minidl.kernels.cuda.launch import code, options
+from minidl.kernels.cuda.signature import check, kinds, parameters
 
 HEADER = Path(__file__).with_name("host.h")
-KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([\w, ]+\)\s)?(\w+)\(([^)]*)\)')
-DTYPES = {"int": np.int32, "long long": np.int64, "unsigned": np.uint32, "bool": np.bool_, "float": np.float32,
-          "double": np.float64}
 
 
 def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> None:
     """Run a kernel on NumPy arrays."""
-    library, parameters, kinds = _compiled(file, dtype)
-    declared = parameters[function]
-    if len(args) != len(declared):
-        raise TypeError(f"{function} of {file}.cu takes {len(declared)} arguments, got {len(args)}")
+    library, declared, types = _compiled(file, dtype)
+    check(f"{function} of {file}.cu", declared[function], types, args)
     args = [arg[()] if isinstance(arg, np.ndarray) and arg.dtype.names else arg for arg in args]  # structs, not arrays of them
-    for parameter, arg in zip(declared, args, strict=True):
-        _check(file, function, parameter, arg, kinds)
     values = [np.uint64(arg.ctypes.data) if isinstance(arg, np.ndarray) else arg for arg in args]
     values = [np.asarray(value) for value in values]  # numbers that have an address
     addresses = np.array([value.ctypes.data for value in values], np.uintp)
@@ -41,25 +34,15 @@ def run(file: str, function: str, dtype, blocks: int, threads: int, args) -> Non
         raise RuntimeError(f"{function} of {file}.cu: some threads of a block wait at a barrier that others never reach")
 
 
-def _check(file, function, parameter, arg, kinds):
-    kind, pointer, name = parameter
-    expected = np.dtype(kinds[kind])
-    absent = pointer and arg.dtype == np.uint64 and arg == 0 if not isinstance(arg, np.ndarray) else False
-    if absent or (arg.dtype == expected and isinstance(arg, np.ndarray) == pointer):
-        return
-    found = f"an array of {arg.dtype}" if isinstance(arg, np.ndarray) else f"{arg.dtype} {arg}"
-    raise TypeError(f"{function} of {file}.cu: {name} is {'an array of ' if pointer else ''}{expected}, got {found}")
-
-
 @functools.cache
 def _compiled(file, dtype):
-    """The library; of each kernel its parameters: C type, whether it is a pointer, name; and the dtypes of the C types."""
+    """The library, what each kernel declares, and the dtypes of the C types."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise ImportError("CUDA kernels on the CPU need a C++ compiler: install g++ (`apt install g++`)")
     text = code(file)
-    parameters = {name: [_parameter(each) for each in listed.split(",")] for name, listed in KERNEL.findall(text)}
-    calls = "".join(_launcher(name, each) for name, each in parameters.items())
+    declared = parameters(text)
+    calls = "".join(_launcher(name, each) for name, each in declared.items())
     folder = _folder()
     path, out = folder / f"{file}_{dtype}.cpp", folder / f"{file}_{dtype}.so"
     path.write_text(f'#include "{HEADER}"\n{text}\n{calls}')
@@ -70,8 +53,7 @@ def _compiled(file, dtype):
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{file}.cu does not compile as C++:\n{result.stderr}")
-    kinds = {**DTYPES, **structs(text), "real": dtype, "wide": DTYPES[C_TYPES[dtype.name][1]]}
-    return ctypes.CDLL(str(out)), parameters, kinds
+    return ctypes.CDLL(str(out)), declared, kinds(text, dtype)
 
 
 @functools.cache
@@ -82,13 +64,8 @@ def _folder() -> Path:
     return Path(folder)
 
 
-def _parameter(text: str) -> tuple[str, bool, str]:
-    words = text.replace("*", " * ").replace("const", " ").replace("__restrict__", " ").split()
-    return " ".join(word for word in words[:-1] if word != "*"), "*" in words, words[-1]
-
-
-def _launcher(name, parameters) -> str:
+def _launcher(name, declared) -> str:
     """C++ that unpacks the arguments and runs all blocks; 0 if all is well."""
-    values = ", ".join(f"*({kind}{' *' * pointer} *) args[{i}]" for i, (kind, pointer, _) in enumerate(parameters))
+    values = ", ".join(f"*({kind}{' *' * pointer} *) args[{i}]" for i, (kind, pointer, _) in enumerate(declared))
     return (f'extern "C" int launch_{name}(long long blocks, int threads, void **args) {{\n'
             f"    return host::run(blocks, threads, [](void **args) {{ {name}({values}); }}, args);\n}}\n")

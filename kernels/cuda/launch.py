@@ -9,6 +9,7 @@ items there are is the first parameter, ``long long items``; thread i takes care
 import functools
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ FLOAT32, NULL = np.dtype(np.float32), np.uint64(0)
 _int32, _int64 = (functools.lru_cache(1 << 16)(kind) for kind in (np.int32, np.int64))  # NumPy takes 0.5 us to make one
 PLAIN = {int: _int32, float: np.float64, bool: np.bool_, type(None): lambda none: NULL,  # OverflowError for an int too large
          np.void: np.asarray}  # CuPy takes a struct as an array of one
+_kernels: dict[tuple, Callable] = {}  # those that were launched on a GPU, by name and dtype
 STRUCT = re.compile(r"^struct (\w+) \{(.*?)^\};", re.MULTILINE | re.DOTALL)
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 
@@ -46,7 +48,8 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
     ``dtype``: what the file calls ``real``.
 
     Raises ValueError for arrays that are not on the current GPU: CuPy would pass an array of one element of NumPy's by value, and
-    the address of another GPU's as it is.
+    the address of another GPU's as it is. TypeError for arguments of other types than the kernel declares; on a GPU they are
+    looked at when it is first launched, since they come from the same lines later.
     """
     if not items:
         return
@@ -69,7 +72,8 @@ def launch(name: str, items: int, *args, dtype=np.float32, per_item: int = 1, pe
     for array in arrays:
         if isinstance(array, np.ndarray) or array.data.device_id != current:
             raise ValueError(f"{name}: an array of {array.dtype} {array.shape} is not on the current GPU, {current}")
-    _kernel(name, dtype)((blocks,), (THREADS,), tuple(values))
+    kernel = _kernels.get((name, dtype)) or _first(name, dtype, values)
+    kernel((blocks,), (THREADS,), tuple(values))
 
 
 def lanes(dtype) -> int:
@@ -123,11 +127,15 @@ def options(dtype: str) -> tuple[str, ...]:
     return STANDARD, f"-Dreal={real}", f"-Dwide={wide}"
 
 
-@functools.cache
-def _kernel(name, dtype):
-    """CuPy's kernel, which loads itself on each GPU that it is first launched on."""
+def _first(name, dtype, values):
+    """CuPy's kernel, which loads itself on each GPU that it is first launched on; these arguments are checked."""
+    from minidl.kernels.cuda import signature
+
     file, _, function = name.partition(".")
-    return _module(file, np.dtype(dtype)).get_function(function)
+    text, real = code(file), np.dtype(dtype)
+    signature.check(f"{function} of {file}.cu", signature.parameters(text)[function], signature.kinds(text, real), values)
+    kernel = _kernels[name, dtype] = _module(file, real).get_function(function)
+    return kernel
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """The machine that runs CUDA kernels without a GPU: threads, barriers, exchanges, and what it refuses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from minidl.kernels import explain, kernel, use_backend
 from minidl.kernels.cuda import host
 from minidl.kernels.cuda import launch as launch_module
 from minidl.kernels.cuda.launch import THREADS, launch
+from minidl.kernels.cuda.signature import parameters
 from tests.kernels.cuda import on_host
 
 pytestmark = on_host
@@ -108,14 +111,47 @@ def test_a_barrier_that_some_threads_never_reach():
         launch("made_up.stuck", 64, np.zeros(64, np.float32))
 
 
-@pytest.mark.parametrize("args, message", [
-    ((np.zeros(4), np.zeros(4, np.float32)), "x is an array of float32, got an array of float64"),
-    ((np.zeros(4, np.float32), 3), "sums is an array of float32, got int32 3"),
-    ((np.zeros(4, np.float32),), "takes 3 arguments, got 2"),
+FLOATS = np.zeros(4, np.float32)
+of_another_type = pytest.mark.parametrize("kernel, args, message", [
+    ("sum", (np.zeros(4), FLOATS), "sum of made_up.cu: x is an array of float32, got an array of float64"),
+    ("sum", (FLOATS, 3), "sums is an array of float32, got int32 3"),
+    ("sum", (FLOATS,), "sum of made_up.cu takes 3 arguments, got 2"),
+    ("swap", (FLOATS, None, FLOATS), "distance is int32, got an array of float32"),
+    ("swap", (FLOATS, FLOATS, 1.0), "distance is int32, got float64 1.0"),
+    ("swap", (FLOATS, FLOATS, np.int64(1)), "distance is int32, got int64 1"),
 ])
-def test_arguments_of_another_type(args, message):
+
+
+@of_another_type
+def test_arguments_of_another_type(kernel, args, message):
     with pytest.raises(TypeError, match=message):
-        launch("made_up.sum", 4, *args)
+        launch(f"made_up.{kernel}", 4, *args)
+
+
+@of_another_type
+def test_a_gpu_never_sees_arguments_of_another_type(kernel, args, message, cupy, monkeypatch):
+    launched = []
+    functions = SimpleNamespace(get_function=lambda name: lambda *_: launched.append(name))
+    monkeypatch.setattr(launch_module, "_module", lambda file, dtype: functions)
+    monkeypatch.setattr(launch_module, "_kernels", {})
+    args = [cupy.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+    with pytest.raises(TypeError, match=message):
+        launch(f"made_up.{kernel}", 4, *args)
+    assert not launched
+    launch("made_up.swap", 4, cupy.asarray(FLOATS), cupy.asarray(FLOATS), 1)
+    assert launched == ["swap"]
+
+
+def test_kernels_declare_no_other_numbers_than_launch_makes(monkeypatch):
+    monkeypatch.undo()
+    for path in launch_module.source("").parent.glob("*.cu"):
+        text = launch_module.code(path.stem)
+        numbers = {"int", "long long", "double", "bool", *launch_module.structs(text)}
+        kernels = parameters(text)
+        assert len(kernels) == text.count("__global__") > 0
+        for declared in kernels.values():
+            assert declared[0] == ("long long", False, "items")
+            assert {each.kind for each in declared if not each.pointer} <= numbers
 
 
 def test_an_int_that_does_not_fit():

@@ -67,13 +67,11 @@ def test_what_does_not_compile_says_why_and_leaves_nothing(nvrtc, tmp_path):
 
 
 @pytest.fixture
-def compiled_anew():
-    kept = launch._module, launch._kernel
-    for cache in kept:
-        cache.cache_clear()
+def compiled_anew(monkeypatch):
+    launch._module.cache_clear()
+    monkeypatch.setattr(launch, "_kernels", {})
     yield
-    for cache in kept:
-        cache.cache_clear()
+    launch._module.cache_clear()
 
 
 @on_host
