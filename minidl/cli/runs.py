@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minidl.errors import MinidlError, UsageError
 
-HEADER = ("run", "model", "data", "epochs", "last accuracy", "best", "seconds")
+HEADER = ("run", "model", "data", "epochs", "last score", "best", "seconds")
 
 
 def arguments(parser) -> None:
@@ -38,10 +38,13 @@ def run(options) -> None:
 
 
 def _row(folder) -> tuple[str, ...]:
+    """A run in the table; the score of a classifier is its accuracy, that of a detector its mAP@0.5."""
+    from minidl.train.run import score
+
     config, history = folder.config, folder.metrics()
-    accuracies = [100 * row["test_accuracy"] for row in history]
+    scores = [100 * value for row in history if (value := score(row)) is not None]
     return (str(folder.path), str(config.get("model")), str(config.get("data")), f"{len(history)}/{config.get('epochs')}",
-            f"{accuracies[-1]:.2f} %" if history else "-", f"{max(accuracies):.2f} %" if history else "-",
+            f"{scores[-1]:.2f} %" if scores else "-", f"{max(scores):.2f} %" if scores else "-",
             f"{sum(row['seconds'] for row in history):.1f}")
 
 

@@ -4,7 +4,8 @@ import importlib.util
 from pathlib import Path
 
 TAGS = {"train_loss": "loss/train", "test_loss": "loss/test", "train_accuracy": "accuracy/train",
-        "test_accuracy": "accuracy/test", "lr": "learning rate", "images_per_second": "images per second"}
+        "test_accuracy": "accuracy/test", "test_map": "mean average precision/test", "lr": "learning rate",
+        "images_per_second": "images per second"}
 
 
 class EventWriter:
@@ -21,8 +22,10 @@ class EventWriter:
             from tensorboard.summary import Writer  # a third of a second
 
             self._writer = Writer(str(self._folder))
-        for name, tag in TAGS.items():
-            self._writer.add_scalar(tag, float(row[name]), row["epoch"])
+        for name, value in row.items():
+            tag = TAGS.get(name) or name.startswith("train_loss_") and f"{name[6:]}/train"
+            if tag and value is not None:
+                self._writer.add_scalar(tag, float(value), row["epoch"])
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,60 +1,86 @@
 """Pictures of a run, as matplotlib figures: curves, confusion matrix, worst mistakes."""
 
+from itertools import cycle
+from typing import NamedTuple
+
 import numpy as np
 
 from minidl.errors import require
 from minidl.study.pictures import figure_of
 
 BLUE, ORANGE, INK, PALE = "#2b6cb0", "#dd6b20", "#1a202c", "#cbd5e0"
+COLOURS = (BLUE, ORANGE, "#2f855a", "#805ad5", "#c53030", "#718096")
+LOSSES = {"test_loss": "test loss", "train_loss": "training loss"}
+SCORES = {"test_accuracy": "test accuracy, %", "test_map": "mAP@0.5, %"}
 TILES_IN_A_ROW = 8
 MOST_MISTAKES = 24
 
 
-def curves(history: list[dict]):
-    """Loss (logarithmic) and accuracy of training and test, epoch by epoch, with the last values in the legend."""
+class Panel(NamedTuple):
+    """One of the two diagrams of a run: its title, the metrics of the rows by their names in the legend, and how these are
+    multiplied and written. A loss has a logarithmic axis, and its legend on top.
+    """
+
+    title: str
+    series: dict[str, str]
+    form: str = "{:.4f}"
+    factor: float = 1
+    is_loss: bool = True
+
+
+LOSS = Panel("loss", {"train": "train_loss", "test": "test_loss"})
+ACCURACY = Panel("accuracy, %", {"train": "train_accuracy", "test": "test_accuracy"}, "{:.2f} %", 100, is_loss=False)
+
+
+def curves(history: list[dict], panels: tuple[Panel, Panel] = (LOSS, ACCURACY)):
+    """Metrics epoch by epoch, in two diagrams, with the last values in the legend; those that are None are left out."""
     figure = figure_of(9, 3.4, layout=None)  # drawn after every epoch, and a layout engine would draw it twice
     grid = figure.subplots(1, 2, gridspec_kw={"left": 0.06, "right": 0.985, "bottom": 0.14, "top": 0.92, "wspace": 0.12})
-    epochs = [row["epoch"] for row in history]
-    for axes, what, title, factor, form in ((grid[0], "loss", "loss", 1, "{:.4f}"),
-                                            (grid[1], "accuracy", "accuracy, %", 100, "{:.2f} %")):
-        for part, colour in (("train", BLUE), ("test", ORANGE)):
-            values = [factor * row[f"{part}_{what}"] for row in history]
-            axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o", markersize=3 if len(epochs) < 30 else 0,
-                      label=f"{part}  {form.format(values[-1])}")
-        if what == "loss":
+    for axes, panel in zip(grid, panels, strict=True):
+        for (name, metric), colour in zip(panel.series.items(), cycle(COLOURS)):
+            _line(axes, history, metric, name, panel.form, panel.factor, color=colour, marker="o",
+                  markersize=3 if len(history) < 30 else 0)
+        if panel.is_loss:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(require("matplotlib.ticker", extra="train").LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.minorticks_off()
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("epoch", fontsize=9)
-        axes.set_xlim(0.5, epochs[-1] + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.tick_params(labelsize=8, which="both")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9, loc="upper right" if what == "loss" else "lower right")
+        _over_epochs(axes, panel.title)
+        axes.set_xlim(0.5, history[-1]["epoch"] + 0.5)
+        axes.legend(frameon=False, fontsize=9, loc="upper right" if panel.is_loss else "lower right")
     return figure
 
 
 def overlay(histories: dict[str, list[dict]]):
-    """Test loss and accuracy of several runs in one picture, with the last values in the legend."""
+    """Loss and score of several runs in one picture, with the last values in the legend. They are those of the test images, but
+    detectors have no loss there, only that of training.
+    """
     figure = figure_of(9, 3.6)
-    for axes, what, title, factor in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("test loss", "test accuracy, %"), (1, 100),
-                                         strict=True):
-        for name, history in histories.items():
-            values = [factor * row[f"test_{what}"] for row in history]
-            axes.plot([row["epoch"] for row in history], values, linewidth=1.6, label=f"{name}  {values[-1]:.4g}")
-        if what == "loss":
+    for axes, titles, factor in zip(figure.subplots(1, 2), (LOSSES, SCORES), (1, 100), strict=True):
+        metrics = {name: next(key for key in titles if key in history[0]) for name, history in histories.items()}
+        for name, metric in metrics.items():
+            _line(axes, histories[name], metric, name, "{:.4g}", factor)
+        if titles is LOSSES:
             axes.set_yscale("log")
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("epoch", fontsize=9)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        _over_epochs(axes, " or ".join(dict.fromkeys(titles[metric] for metric in metrics.values())))
         axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _line(axes, history: list[dict], metric: str, name: str, form: str, factor: float, **style) -> None:
+    """A metric where it was measured, and its last value in the legend."""
+    known = [(row["epoch"], factor * row[metric]) for row in history if row.get(metric) is not None]
+    last = form.format(known[-1][1]) if known else "-"
+    axes.plot([epoch for epoch, _ in known], [value for _, value in known], linewidth=1.6, label=f"{name}  {last}", **style)
+
+
+def _over_epochs(axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.tick_params(labelsize=8, which="both")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]):

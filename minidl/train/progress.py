@@ -2,11 +2,55 @@
 
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from minidl.errors import require
 
-HEADER = "  epoch    train loss   accuracy    test loss   accuracy    images/s"
+
+def loss(value: float) -> str:
+    """A loss as text."""
+    return f"{value:.4f}"
+
+
+def percent(part: float) -> str:
+    """A part of a whole as text.
+
+    >>> percent(0.987)
+    '98.70 %'
+    """
+    return f"{100 * part:.2f} %"
+
+
+def speed(rate: float) -> str:
+    """Images per second as text.
+
+    >>> speed(12514.2), speed(3.14)
+    ('12,514', '3.1')
+    """
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+class Column(NamedTuple):
+    """A column of the table of epochs: its ``title``, as wide as the column, the ``name`` of the metric, and how its values are
+    written.
+    """
+
+    title: str
+    name: str
+    written: Callable[[float], str] = loss
+
+    def text(self, row: dict) -> str:
+        """The metric of an epoch; a dash where it was not measured.
+
+        >>> Column("   accuracy", "test_accuracy", percent).text({"test_accuracy": 0.987})
+        '    98.70 %'
+        """
+        value = row.get(self.name)
+        return ("-" if value is None else self.written(value)).rjust(len(self.title))
+
+
+SPEED = Column("    images/s", "images_per_second", speed)
 
 
 def progress_for(stream, epochs: int):
@@ -14,24 +58,11 @@ def progress_for(stream, epochs: int):
     return Bar(stream, epochs) if stream.isatty() else Lines(stream, epochs)
 
 
-def line(row: dict, epochs: int) -> str:
-    """The metrics of one epoch under ``HEADER``.
-
-    >>> print(HEADER); print(line({"epoch": 3, "train_loss": 0.0523, "train_accuracy": 0.9841, "test_loss": 0.0412,
-    ...                            "test_accuracy": 0.987, "images_per_second": 12514.2}, 10))
-      epoch    train loss   accuracy    test loss   accuracy    images/s
-       3/10        0.0523    98.41 %       0.0412    98.70 %      12,514
-    """
-    epoch = f"{row['epoch']}/{epochs}"
-    return (f"{epoch:>7}  {row['train_loss']:12.4f}  {100 * row['train_accuracy']:7.2f} %  {row['test_loss']:11.4f}"
-            f"  {100 * row['test_accuracy']:7.2f} %  {row['images_per_second']:10,.0f}")
-
-
 class Lines:
     """A header and one line for each epoch, for logs."""
 
     def __init__(self, stream, epochs: int):
-        self.stream, self.epochs, self.begun = stream, epochs, False
+        self.stream, self.epochs, self.header = stream, epochs, None
 
     def __enter__(self):
         return self
@@ -41,32 +72,32 @@ class Lines:
 
     def begin(self, epoch: int, batches: int) -> None:
         """Epoch number ``epoch``, counted from 0, begins."""
-        if not self.begun:
-            self._print(HEADER)
-        self.begun = True
 
-    def advance(self, loss: float, accuracy: float, rate: float) -> None:
-        """A batch is done: the means of the epoch so far, and images per second."""
+    def advance(self, means: str, rate: float) -> None:
+        """A batch is done: the means of the epoch so far, as text, and images per second."""
 
-    def end(self, row: dict) -> None:
-        """An epoch is done."""
-        self._print(line(row, self.epochs))
+    def end(self, row: dict, columns: list[Column]) -> None:
+        """An epoch is done: its metrics, and which are shown."""
+        header = "  epoch" + "".join(column.title for column in columns)
+        if self.header != header:
+            self._print(header)
+        self.header, epoch = header, f"{row['epoch']}/{self.epochs}"
+        self._print(f"{epoch:>7}" + "".join(column.text(row) for column in columns))
 
     def _print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
 
 class Bar(Lines):
-    """The same lines, and under them a bar over the whole training, with loss, accuracy, images per second and time left."""
+    """The same lines, and under them a bar over the whole training, with means, images per second and time left."""
 
     def __init__(self, stream, epochs: int):
         super().__init__(stream, epochs)
         rich = require("rich.progress", extra="train")
         self.console = require("rich.console", extra="train").Console(file=stream, highlight=False)
         self.progress = rich.Progress(
-            rich.TextColumn("{task.description}"), rich.BarColumn(bar_width=None),
-            rich.TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2f} %"),
-            rich.TextColumn("{task.fields[rate]:,.0f} images/s"), rich.TimeRemainingColumn(), rich.TextColumn("left"),
+            rich.TextColumn("{task.description}"), rich.BarColumn(bar_width=None), rich.TextColumn("{task.fields[means]}"),
+            rich.TextColumn("{task.fields[rate]} images/s"), rich.TimeRemainingColumn(), rich.TextColumn("left"),
             console=self.console, transient=True, expand=True)
         self.task, self.waiting, self.due = None, 0, 0.0
 
@@ -78,16 +109,14 @@ class Bar(Lines):
         self.progress.stop()
 
     def begin(self, epoch, batches):
-        super().begin(epoch, batches)
         if self.task is None:
-            self.task = self.progress.add_task("", total=self.epochs * batches, completed=epoch * batches,
-                                               loss=0.0, accuracy=0.0, rate=0.0)
+            self.task = self.progress.add_task("", total=self.epochs * batches, completed=epoch * batches, means="", rate="0")
         self.progress.update(self.task, description=f"epoch {epoch + 1}/{self.epochs}")
 
-    def advance(self, loss, accuracy, rate):
+    def advance(self, means, rate):
         self.waiting += 1
         if time.monotonic() >= self.due:  # batches of one image come faster than a bar need move
-            self.progress.update(self.task, advance=self.waiting, loss=loss, accuracy=100 * accuracy, rate=rate)
+            self.progress.update(self.task, advance=self.waiting, means=means, rate=speed(rate))
             self.waiting, self.due = 0, time.monotonic() + 0.1
 
     def _print(self, text):

@@ -19,7 +19,7 @@ class RunFolder:
     metrics.jsonl           one line of JSON for each epoch
     checkpoint.safetensors  everything that continues the run, after the last whole epoch
     model.safetensors       the weights alone, at the end
-    curves.png              after each epoch; filters.png, confusion.png and mistakes.png at the end
+    curves.png              after each epoch; filters.png and pictures of what was found and missed at the end
     """
 
     def __init__(self, path):
@@ -111,7 +111,9 @@ class RunFolder:
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
 
 
-METRICS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "seconds", "images_per_second")
+METRICS = {"epoch", "train_loss", "lr", "seconds", "images_per_second"}  # of every epoch
+OF_CLASSIFIERS = METRICS | {"train_accuracy", "test_loss", "test_accuracy"}
+OF_DETECTORS = METRICS | {"test_map"}  # the mean average precision, None where it was not measured
 
 
 def check_history(history, epochs) -> None:
@@ -119,8 +121,20 @@ def check_history(history, epochs) -> None:
     if type(epochs) is not int or not isinstance(history, list) or len(history) != epochs:
         raise CheckpointError(f"it should have the metrics of each of its epochs, and says that it has run {epochs!r}")
     for number, row in enumerate(history, 1):
-        if not isinstance(row, dict) or not all(_is_number(row.get(name)) for name in METRICS) or row["epoch"] != number:
-            raise CheckpointError(f"the metrics of epoch {number} are not the numbers {', '.join(METRICS)}")
+        if not isinstance(row, dict) or not _has_metrics(row) or row["epoch"] != number:
+            raise CheckpointError(f"the metrics of epoch {number} are not the numbers {', '.join(sorted(METRICS))}, and what "
+                                  "classifiers or detectors have besides")
+
+
+def _has_metrics(row: dict) -> bool:
+    """Whether the metrics of a classifier or of a detector are in a row, and nothing in it but numbers."""
+    numbers = all(_is_number(value) for name, value in row.items() if (name, value) != ("test_map", None))
+    return numbers and (OF_CLASSIFIERS <= row.keys() or OF_DETECTORS <= row.keys())
+
+
+def score(row: dict) -> float | None:
+    """What a run is judged by: the accuracy of a classifier, the mean average precision of a detector, where it was measured."""
+    return row.get("test_accuracy", row.get("test_map"))
 
 
 def check_alike(found, expected, what: str) -> None:

@@ -12,7 +12,7 @@ from minidl.models.classify.recipe import cosine
 from minidl.nn.utils import device_of
 from minidl.study.pictures import figure_of
 from minidl.train import evaluate
-from minidl.train.sums import Sums
+from minidl.train.sums import Sums, classified
 
 COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#718096")
 
@@ -30,7 +30,7 @@ def fit(model: nn.Module, train, test, *, epochs: int, lr: float, batch_size: in
     schedule, rows = cosine(optimizer, {"epochs": epochs}, len(loader)), []
     for epoch in range(epochs):
         model.train()
-        sums = Sums()
+        sums = Sums(device_of(model))
         for images, labels in prefetch(loader, device_of(model)):
             optimizer.zero_grad()
             logits = model(images)
@@ -40,9 +40,9 @@ def fit(model: nn.Module, train, test, *, epochs: int, lr: float, batch_size: in
                 watch(model)
             optimizer.step()
             schedule.step()
-            sums.add(loss, logits, labels)
+            sums.add(len(labels), classified(loss, logits, labels))
         sums.read()
-        rows.append({"loss": sums.means[0], "train": sums.means[1]})
+        rows.append({"loss": sums.means["loss"], "train": sums.means["accuracy"]})
         if test_each or epoch == epochs - 1:
             rows[-1]["test"] = evaluate(model, tests)["accuracy"]
     model.eval()

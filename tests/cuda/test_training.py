@@ -15,9 +15,8 @@ from minidl.kernels.recording import recordable
 from minidl.models.classify import transfer
 from minidl.nn.utils import device_of
 from minidl.study import occlusion, record
-from minidl.train import RunFolder, Trainer, evaluate
+from minidl.train import DivergedError, RunFolder, Trainer, evaluate
 from minidl.train.lr_find import lr_find
-from minidl.train.trainer import DivergedError
 
 pytestmark = pytest.mark.skipif(not cuda.is_available(), reason="run with --device pretend, or cuda")
 CLOSE = dict(rtol=1e-4, atol=1e-5)  # float32 sums in another order, over some steps

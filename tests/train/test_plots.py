@@ -38,6 +38,24 @@ def test_curves_of_a_loss_of_zero():
     drawn(plots.curves([row(1), row(2, 0.0)]))
 
 
+def test_curves_of_what_was_not_always_measured():
+    """Each diagram has the metrics it is told, at the epochs at which they are not None."""
+    history = [{"epoch": k, "train_loss": 1.0, "test_map": 0.1 * k if k != 2 else None} for k in (1, 2, 3)]
+    panels = (plots.Panel("loss", {"sum": "train_loss"}),
+              plots.Panel("mAP", {"test": "test_map"}, "{:.1f} %", 100, is_loss=False))
+    line = plots.curves(history, panels).axes[1].get_lines()[0]
+    assert line.get_xdata().tolist() == [1, 3] and line.get_label() == "test  30.0 %"
+    assert plots.curves(history[1:2], panels).axes[1].get_lines()[0].get_label() == "test  -"
+
+
+def test_a_classifier_beside_a_detector():
+    loss, score = plots.overlay({"a": [row(1)], "b": [{"epoch": 1, "train_loss": 3.0, "test_map": 0.75}]}).axes
+    assert (loss.get_title(loc="left"), score.get_title(loc="left")) == ("test loss or training loss",
+                                                                         "test accuracy, % or mAP@0.5, %")
+    assert [line.get_ydata().tolist() for axes in (loss, score) for line in axes.get_lines()] == [[1.0], [3.0], [25.0], [75.0]]
+    assert score.get_lines()[1].get_label() == "b  75"
+
+
 def test_confusion():
     labels, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 2, 1, 1, 2])
     axes = plots.confusion(labels, predicted, ["cat", "dog", "horse", "none"]).axes[0]

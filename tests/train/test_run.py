@@ -8,6 +8,8 @@ import pytest
 from minidl.errors import CheckpointError, UsageError
 from minidl.io import save
 from minidl.train import RunFolder, progress, versions
+from minidl.train.run import check_history
+from minidl.train.trainer import COLUMNS
 
 ROW = {"epoch": 2, "train_loss": 0.5, "train_accuracy": 0.75, "test_loss": 0.25, "test_accuracy": 1.0,
        "images_per_second": 1234.5}
@@ -71,12 +73,15 @@ def test_lines_off_a_terminal():
     with progress.progress_for(stream, 12) as display:
         for _ in range(2):
             display.begin(1, 5)
-            display.advance(0.1, 0.2, 3.0)
-            display.end(ROW)
+            display.advance("loss 0.1", 3.0)
+            display.end(ROW, COLUMNS)
     header, *rows = stream.getvalue().splitlines()
-    assert header == progress.HEADER and len(rows) == 2
-    assert rows[0].split() == ["2/12", "0.5000", "75.00", "%", "0.2500", "100.00", "%", "1,234"]
-    assert len(rows[0]) == len(header)
+    assert header == "  epoch    train loss   accuracy    test loss   accuracy    images/s" and len(rows) == 2
+    assert rows[0] == "   2/12        0.5000    75.00 %       0.2500   100.00 %       1,234"
+
+
+def test_what_was_not_measured_is_a_dash():
+    assert progress.Column("   mAP", "test_map").text({"test_map": None}) == "     -"
 
 
 class Terminal(io.StringIO):
@@ -90,9 +95,9 @@ def test_bar_on_a_terminal(monkeypatch):
     stream = Terminal()
     with progress.progress_for(stream, 12) as display:
         display.begin(1, 5)
-        display.advance(0.1234, 0.987, 45678.0)
+        display.advance("loss 0.1234  accuracy 98.70 %", 45678.0)
         display.progress.refresh()
-        display.end(ROW)
+        display.end(ROW, COLUMNS)
         assert display.progress.tasks[0].completed == 6 and display.progress.tasks[0].total == 60
     shown = stream.getvalue()
     for part in ("epoch 2/12", "loss 0.1234", "accuracy 98.70 %", "45,678 images/s", "left", "2/12        0.5000"):
@@ -105,3 +110,21 @@ def test_a_bar_over_the_items_of_a_collection(monkeypatch):
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         assert list(progress.tracked(["a", "b"], "letters", stream)) == ["a", "b"]
         assert ("letters" in stream.getvalue()) == shown
+
+
+BOTH = {"epoch": 1, "train_loss": 0.5, "lr": 0.1, "seconds": 2.0, "images_per_second": 3.0}
+
+
+@pytest.mark.parametrize("row", [
+    {**BOTH, "train_accuracy": 0.5, "test_loss": 1.0, "test_accuracy": 0.5}, {**BOTH, "test_map": 0.5},
+    {**BOTH, "test_map": None, "train_loss_rpn": 0.1}])
+def test_histories_of_classifiers_and_detectors(row):
+    check_history([row], 1)
+
+
+@pytest.mark.parametrize("row", [
+    BOTH, {**BOTH, "test_map": float("nan")}, {**BOTH, "test_map": 0.5, "train_loss_rpn": "x"},
+    {**BOTH, "test_map": 0.5, "epoch": 2}, {**BOTH, "test_map": 0.5, "lr": None}, {**BOTH, "test_accuracy": 0.5}, {"test_map": 0.5}, None])
+def test_tampered_histories(row):
+    with pytest.raises(CheckpointError, match="the metrics of epoch 1 are not the numbers"):
+        check_history([row], 1)

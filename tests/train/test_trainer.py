@@ -14,7 +14,7 @@ from minidl.data import DataLoader, TensorDataset
 from minidl.data.dataset import ImageArrays
 from minidl.data.transforms import Compose, RandomShift, ToTensor
 from minidl.errors import CheckpointError, DataError, MinidlError, UsageError
-from minidl.train import DivergedError, RunFolder, Trainer, evaluate, trainer
+from minidl.train import DivergedError, RunFolder, Trainer, evaluate, loop
 
 EPOCHS = 4
 
@@ -92,8 +92,8 @@ def test_training_metrics_are_means_over_images(tmp_path, monkeypatch):
         losses.append((loss.item() * len(labels), (logits.argmax(1) == labels).sum().item(), len(labels)))
         return logits, loss
 
-    monkeypatch.setattr(trainer, "TRIED", 0)
-    monkeypatch.setattr(trainer.Trainer, "try_out", lambda self: None)
+    monkeypatch.setattr(loop, "TRIED", 0)
+    monkeypatch.setattr(Trainer, "try_out", lambda self: None)
     monkeypatch.setattr(run, "_forward", watched)
     row = run.fit(1)
     total, correct, count = np.sum(losses, axis=0)
@@ -236,7 +236,7 @@ def test_what_overflows_in_float16_leaves_no_trace_in_running_statistics(tmp_pat
 
 
 def test_more_overflows_in_a_row_than_the_scale_explains(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "MOST_OVERFLOWS", 3)
+    monkeypatch.setattr(loop, "MOST_OVERFLOWS", 3)
     run = make(tmp_path, amp="fp16")
     forward, seen = run._forward, []
 
