@@ -124,7 +124,8 @@ def test_histories_of_classifiers_and_detectors(row):
 
 @pytest.mark.parametrize("row", [
     BOTH, {**BOTH, "test_map": float("nan")}, {**BOTH, "test_map": 0.5, "train_loss_rpn": "x"},
-    {**BOTH, "test_map": 0.5, "epoch": 2}, {**BOTH, "test_map": 0.5, "lr": None}, {**BOTH, "test_accuracy": 0.5}, {"test_map": 0.5}, None])
+    {**BOTH, "test_map": 0.5, "epoch": 2}, {**BOTH, "test_map": 0.5, "lr": None}, {**BOTH, "test_accuracy": 0.5},
+    {"test_map": 0.5}, None])
 def test_tampered_histories(row):
     with pytest.raises(CheckpointError, match="the metrics of epoch 1 are not the numbers"):
         check_history([row], 1)
