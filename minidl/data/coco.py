@@ -98,6 +98,10 @@ class CocoDetection(DetectionDataset):
         labels = [self._labels[each["category_id"]] for each in objects]
         return image, target_of([each["box"] for each in objects], labels, number, [each["iscrowd"] for each in objects], **more)
 
+    def name(self, image_id: int) -> str:
+        """The file's name."""
+        return self.images[image_id]["file_name"]
+
     def segmentations(self, index: int) -> list:
         """For each object of a picture what the file says of its mask: a list of polygons [x1, y1, x2, y2, ...], or a run-length
         code with the picture's ``size`` and ``counts``, a list of lengths, column by column, or COCO's text form; or None.

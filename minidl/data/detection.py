@@ -51,6 +51,10 @@ class DetectionDataset(Dataset):
         """A picture (3, H, W) of uint8 and its target, as they are."""
         raise NotImplementedError(f"{type(self).__name__} has no load")
 
+    def name(self, image_id: int) -> str:
+        """What the picture of a target with this ``image_id`` is called."""
+        return f"image {image_id}"
+
     def __getitem__(self, index: int) -> tuple:
         return self.transform(*self.load(index))
 

@@ -71,6 +71,10 @@ class VOCDetection(DetectionDataset):
     def __len__(self):
         return len(self.names)
 
+    def name(self, image_id: int) -> str:
+        """The name in the list of the set."""
+        return self.names[image_id]
+
     def annotation(self, index: int) -> Annotation:
         """What the file of a picture says, unchanged."""
         return read_annotation(file_inside(self.folder / "Annotations", f"{self.names[index]}.xml"))

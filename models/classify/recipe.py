@@ -3,6 +3,7 @@ prepared. The numbers, and what a paper does differently, stand in each architec
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidl import optim
@@ -29,13 +30,13 @@ def cosine(optimizer, config: dict, batches: int):
     """Along half a cosine down to 0."""
     # Not CosineAnnealingLR, whose length is part of its state: when a resumed run gets more epochs, the cosine stretches.
     steps = config["epochs"] * batches
-    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+    return _warmed(optimizer, config, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
 
 
 def steps(optimizer, config: dict, batches: int):
     """Divided by 10 after half of the training, and again after three quarters (He et al. 2016, section 4.2)."""
     total = config["epochs"] * batches
-    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 ** ((2 * step >= total) + (4 * step >= 3 * total)))
+    return _warmed(optimizer, config, lambda step: 0.1 ** ((2 * step >= total) + (4 * step >= 3 * total)))
 
 
 def plateau(optimizer, config: dict, batches: int):
@@ -45,12 +46,18 @@ def plateau(optimizer, config: dict, batches: int):
 
 def exponential(optimizer, config: dict, batches: int):
     """4 % less every 8 epochs (Szegedy et al. 2015, section 6)."""
-    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.96 ** (step // batches // 8))
+    return _warmed(optimizer, config, lambda step: 0.96 ** (step // batches // 8))
 
 
 def constant(optimizer, config: dict, batches: int):
     """The same from the first step to the last."""
-    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return _warmed(optimizer, config, lambda step: 1.0)
+
+
+def _warmed(optimizer, config: dict, factor: Callable[[int], float]):
+    """The rate times ``factor(step)``; in the first ``config["warmup"]`` steps, if there are any, only its growing part."""
+    rise = config.get("warmup", 0) + 1
+    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / rise, 1.0) * factor(step))
 
 
 SCHEDULES = {"cosine": cosine, "steps": steps, "plateau": plateau, "exponential": exponential, "constant": constant}

@@ -1,0 +1,35 @@
+"""How detectors are trained: as classifiers are, by gradient descent with momentum and a falling rate, with three things more.
+At first the rate rises (a detector's losses are wild before it knows anything), gradients are clipped, and the test images are
+looked at from time to time.
+"""
+
+from dataclasses import dataclass
+
+from minidl.models.classify import recipe
+
+
+@dataclass(frozen=True)
+class DetectionRecipe(recipe.Recipe):
+    """How a detector is trained on a data set; ``warmup`` are steps in which the rate rises, ``clip_norm`` is the largest norm of
+    the gradient (0: any), and ``every`` says after how many epochs the test images are looked at.
+    """
+
+    weight_decay: float = 5e-4
+    schedule: str = "steps"
+    warmup: int = 100
+    clip_norm: float = 10.0
+    every: int = 1
+
+
+SCHEDULES = ("cosine", "steps", "exponential", "constant")  # those that a rising start fits
+RECIPES = {  # of all detectors; the first is for data sets that are not here
+    "voc2007": DetectionRecipe(epochs=12, batch_size=2, lr=0.002),
+    "coco2017": DetectionRecipe(epochs=12, batch_size=2, lr=0.0025, weight_decay=1e-4, warmup=1000),
+    "scenes": DetectionRecipe(epochs=10, batch_size=8, lr=0.02, schedule="cosine"),
+    "bccd": DetectionRecipe(epochs=60, batch_size=4, lr=0.01, schedule="cosine", every=5),
+}
+
+
+def training(model, config: dict, data, batches: int) -> dict:
+    """What a ``DetectionTrainer`` needs besides model and data, for ``batches`` steps an epoch."""
+    return recipe.training(model, config, data, batches) | {"clip_norm": config["clip_norm"], "every": config["every"]}
