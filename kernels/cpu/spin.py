@@ -1,4 +1,4 @@
-"""Waiting for a number in memory to change, without the GIL and without asking the operating system.
+"""Numbers in memory that threads watch without the GIL and without asking the operating system.
 
 A thread that sleeps takes some 50 us to wake up, as long as a small kernel runs. One that looks again and again notices at once.
 """
@@ -14,11 +14,10 @@ from numba.extending import intrinsic
 from minidl.kernels.cpu.compile import jit
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-DELAY = 3e-6  # seconds after which the thread that gave the signal has let the GIL go
 
 
 @intrinsic
-def _look(typing, array, index):
+def look(typing, array, index):
     """array[index] as other threads have written it."""
 
     def code(context, builder, signature, args):
@@ -29,7 +28,7 @@ def _look(typing, array, index):
 
 
 @intrinsic
-def _tell(typing, array, index, value):
+def tell(typing, array, index, value):
     """array[index] = value, after everything that was written before."""
 
     def code(context, builder, signature, args):
@@ -41,7 +40,19 @@ def _tell(typing, array, index, value):
 
 
 @intrinsic
-def _pause(typing):
+def swap(typing, array, index, old, new):
+    """Set array[index] to ``new`` if it is ``old``, in one step that no other thread can come between; whether it was."""
+
+    def code(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        found = builder.cmpxchg(builder.gep(array.data, [args[1]]), args[2], args[3], "acq_rel", "acquire")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), code
+
+
+@intrinsic
+def pause(typing):
     """Let the processor rest for some cycles."""
 
     def code(context, builder, signature, args):
@@ -57,7 +68,7 @@ def _pause(typing):
 def rest(pauses):
     """Do nothing, so many times."""
     for _ in range(pauses):
-        _pause()
+        pause()
 
 
 def pauses(seconds: float) -> int:
@@ -69,17 +80,3 @@ def pauses(seconds: float) -> int:
         rest(1000)
         shortest = min(shortest, time.perf_counter() - start)
     return max(1, round(1000 * seconds / shortest))
-
-
-@jit
-def tell_and_wait(numbers, told, value, watched, known, patience, delay):
-    """Set ``numbers[told]`` to ``value``; then wait until ``numbers[watched]`` is no longer ``known``, looking ``patience``
-    times with a pause between, and when it changes ``delay`` pauses more. Returns it.
-    """
-    _tell(numbers, told, value)
-    for _ in range(patience):
-        if _look(numbers, watched) != known:
-            rest(delay)
-            break
-        _pause()
-    return _look(numbers, watched)

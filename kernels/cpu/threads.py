@@ -5,8 +5,12 @@ the batch, rows, planes). ``split`` cuts the range into as many parts as there a
 itself.
 
 Between two kernels, which mostly follow each other in a few microseconds, the threads stay awake and look for work without the
-GIL (``spin``); after a tenth of a millisecond without any they go to sleep. A hand-off then costs some 10 us instead of 50. Work
-smaller than ``SERIAL_WORK`` basic operations stays on the caller, and so does all work while another Python thread has the pool.
+GIL; after a tenth of a millisecond without any they go to sleep. Handing over a part takes no Python at all: its kernel, its
+arguments and its range are numbers in memory (``calls``). So it costs 2 us, where passing the GIL from thread to thread takes 10
+to 50. A part that no thread has begun when the caller is done with its own, as it has just been woken, the caller computes too.
+
+Work smaller than ``SERIAL_WORK`` basic operations stays on the caller, and so does all work while another Python thread has the
+pool.
 """
 
 import os
@@ -14,114 +18,115 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+from numba import types
 
-from minidl.kernels.cpu.spin import DELAY, pauses, tell_and_wait
+from minidl.kernels.cpu.calls import ROOM, address, call, packed
+from minidl.kernels.cpu.compile import jit
+from minidl.kernels.cpu.spin import look, pause, pauses, swap, tell
 
 SERIAL_WORK = 50_000
-PATIENCE = 100e-6  # seconds without work before a thread sleeps
+PATIENCE = 100e-6  # seconds without work before a thread sleeps, and of waiting for another before the core is offered to it
+
+# Places in a thread's numbers: what it is to do, on a cache line of its own, and how far that is.
+STATE, ENTRY, START, STOP, STATUS, NUMBERS = 0, 8, 9, 10, 11, 16
+DONE, FREE, TAKEN, END = range(4)
+
+_yield = types.ExternalFunction("sched_yield", types.intc()) if os.name == "posix" else pause
+
+
+@jit
+def _compute(own, memory):
+    """Compute the part that is written down in a thread's numbers, if nobody has begun it; whether that is so."""
+    if not swap(own, STATE, FREE, TAKEN):
+        return False
+    own[STATUS] = call(own[ENTRY], memory, own[START], own[STOP])
+    tell(own, STATE, DONE)
+    return True
+
+
+@jit
+def _share(numbers, room, items, patience, kernel):
+    """Offer each thread a part of a kernel's call, compute the first part and what nobody has begun, and wait for the rest.
+    ``numbers`` are (threads, NUMBERS); returns 0 if nothing went wrong.
+    """
+    entry, memory, parts = packed(room, kernel), room.ctypes.data, len(numbers) + 1
+    for k in range(1, parts):
+        own = numbers[k - 1]
+        own[ENTRY], own[START], own[STOP] = entry, items * k // parts, items * (k + 1) // parts
+        tell(own, STATE, FREE)
+    status = call(entry, memory, 0, items // parts)
+    for own in numbers:
+        if not _compute(own, memory):
+            left = patience
+            while look(own, STATE) != DONE:
+                if left:
+                    left -= 1
+                    pause()
+                else:
+                    _yield()
+        status |= own[STATUS]
+    return status
+
+
+@jit
+def _serve(own, memory, patience):
+    """Compute parts as they come, until for ``patience`` pauses none has come, or there will be none any more."""
+    left = patience
+    while left:
+        state = look(own, STATE)
+        if state == END:
+            return
+        if state == FREE and _compute(own, memory):
+            left = patience
+        left -= 1
+        pause()
 
 
 class _Worker:
-    """A thread that computes a part of each kernel. Job and answer are numbered; the numbers lie in an array that both sides
-    watch without the GIL, everything else is handed over under it.
-    """
+    """A thread that computes a part of each kernel: it watches its ``numbers`` until it falls asleep."""
 
-    JOB, ANSWER = 0, 8  # places in the array, on cache lines of their own
-
-    def __init__(self):
-        self.numbers = np.zeros(16, np.int64)
-        self.waiting = pauses(PATIENCE), pauses(DELAY)
-        self.task: tuple | None = None
-        self.error: BaseException | None = None
-        self.answered = 0
-        self.asleep = self.awaited = False
-        self.wake, self.done = threading.Semaphore(0), threading.Semaphore(0)
+    def __init__(self, numbers: np.ndarray, room: np.ndarray, patience: int):
+        self.numbers, self.room, self.patience = numbers, room, patience
+        self.asleep, self.wake = False, threading.Semaphore(0)
         self.thread = threading.Thread(target=self._work, daemon=True, name="minidl-kernel")
         self.thread.start()
 
-    def give(self, function, *args) -> None:
-        """Let the thread call ``function(*args)``; None ends it."""
-        self.task = (function, args)
-        self.numbers[self.JOB] += 1
+    def rouse(self) -> None:
+        """Wake the thread if it sleeps."""
         if self.asleep:
             self.wake.release()
 
-    def finish(self) -> BaseException | None:
-        """Wait for the end of the call, whatever happens meanwhile; the error that it raised, or that came while waiting."""
-        interrupt = None
-        while True:
-            try:
-                return self._take() or interrupt
-            except BaseException as error:  # such as Ctrl-C: not before the thread has left the arrays
-                interrupt = error
-
-    def _take(self) -> BaseException | None:
-        job = int(self.numbers[self.JOB])
-        if self.answered != job:
-            if self.asleep:  # a call that was interrupted may not have woken it
-                self.wake.release()
-            tell_and_wait(self.numbers, self.JOB, job, self.ANSWER, job - 1, *self.waiting)
-            while self.answered != job:
-                self.awaited = True
-                if self.answered != job:
-                    self.done.acquire()
-                self.awaited = False
-        error, self.error = self.error, None
-        return error
-
     def _work(self):
-        job = 0
-        while True:
-            if tell_and_wait(self.numbers, self.ANSWER, job, self.JOB, job, *self.waiting) == job:
-                self._sleep(job)
-            (function, args), self.task = self.task, None
-            if function is None:
-                return
-            try:
-                function(*args)
-            except BaseException as error:  # handed to the caller, who raises it
-                self.error = error
-            del function, args  # a waiting thread keeps no array alive
-            job += 1
-            self.answered = job
-            if self.awaited:
-                self.done.release()
-
-    def _sleep(self, job):
-        """Until there is another job. Both sides first say what they do and then look what the other has done."""
-        self.asleep = True
-        while self.numbers[self.JOB] == job:
-            self.wake.acquire()
-        self.asleep = False
+        while self.numbers[STATE] != END:
+            _serve(self.numbers, self.room.ctypes.data, self.patience)
+            self.asleep = True
+            while self.numbers[STATE] in (DONE, TAKEN):
+                self.wake.acquire()
+            self.asleep = False
 
 
 class _Pool:
     """``threads - 1`` workers. Rebuilt in a forked child, where threads do not survive."""
 
     def __init__(self, threads: int):
-        self.threads = threads
-        self.pid = os.getpid()
-        self.lock = threading.Lock()
-        self.workers = [_Worker() for _ in range(threads - 1)]
+        self.threads, self.pid, self.lock, self.patience = threads, os.getpid(), threading.Lock(), pauses(PATIENCE)
+        self.room, self.numbers = np.zeros(ROOM, np.uint8), np.zeros((threads - 1, NUMBERS), np.int64)
+        self.workers = [_Worker(own, self.room, self.patience) for own in self.numbers]
 
-    def run(self, function, bounds, args) -> None:
-        """Each part of the range on a thread of its own; the first error of a part is raised here."""
-        workers, errors = self.workers[: len(bounds) - 2], []
-        try:
-            for worker, start, stop in zip(workers, bounds[1:-1], bounds[2:], strict=True):
-                worker.give(function, start, stop, *args)
-            function(bounds[0], bounds[1], *args)
-        except BaseException as error:
-            errors.append(error)
-        errors += [error for worker in workers if (error := worker.finish()) is not None]
-        if errors:
-            raise errors[0]
+    def run(self, function, parts: int, items: int, args: tuple) -> None:
+        """Each part of the range on a thread of its own."""
+        kernel = address(function, args), *args
+        for worker in self.workers[: parts - 1]:
+            worker.rouse()
+        if _share(self.numbers[: parts - 1], self.room, items, self.patience, kernel):
+            raise RuntimeError(f"{function.__name__} failed; after minidl.set_num_threads(1) the error says where")
 
     def close(self):
         """For good: whoever still has this pool finds it busy."""
         self.lock.acquire()
+        self.numbers[:, STATE] = END
         for worker in self.workers:
-            worker.give(None)
+            worker.rouse()
 
 
 _pool: _Pool | None = None
@@ -151,7 +156,7 @@ def set_num_threads(threads: int) -> None:
 
 def split(function: Callable, items: int, work: int, *args) -> None:
     """Run ``function(start, stop, *args)`` over ``range(items)``, in parts on all threads if ``work`` (the number of basic
-    operations in all) is worth a hand-off. Parts must write to disjoint memory; the first error of a part is raised here.
+    operations in all) is worth a hand-off. Parts must write to disjoint memory. Raises RuntimeError for a kernel that fails.
     """
     if work < SERIAL_WORK or items < 2:
         function(0, items, *args)
@@ -162,7 +167,7 @@ def split(function: Callable, items: int, work: int, *args) -> None:
         function(0, items, *args)
         return
     try:
-        pool.run(function, [items * part // parts for part in range(parts + 1)], args)
+        pool.run(function, parts, items, args)
     finally:
         pool.lock.release()
 

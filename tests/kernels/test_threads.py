@@ -1,15 +1,17 @@
 """The pool: parts, errors, sleep, several callers at once, forks."""
 
 import os
+import signal
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl.kernels.cpu import threads
+from minidl.kernels.cpu import calls, threads
 from minidl.kernels.cpu.compile import jit
 
 MUCH = 10**9
@@ -17,9 +19,10 @@ MUCH = 10**9
 
 @jit
 def count(start, stop, seen, turns):
+    flat = seen.reshape(-1)
     for i in range(start, stop):
         for _ in range(turns):
-            seen[i] += 1
+            flat[i] += 1
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -51,26 +54,68 @@ def test_threads_wake_up_from_any_sleep(pool, pause):
         assert (seen == 5 * turns).all()
 
 
-def test_the_first_error_is_raised_and_the_pool_goes_on(pool):
-    def fail(start, stop):
-        raise RuntimeError(f"items {start} to {stop}")
-
-    for _ in range(3):
-        with pytest.raises(RuntimeError, match="items 0 to"):
-            threads.split(fail, 6, MUCH)
-        seen = np.zeros(6)
-        threads.split(count, 6, MUCH, seen, 1)
-        assert (seen == 1).all()
+@jit
+def stumble(start, stop, seen, at):
+    """Fails where item ``at`` is among the items."""
+    for i in range(start, stop):
+        if i == at:
+            raise ValueError("stumbled")
+        seen[i] += 1
 
 
-def test_an_error_of_another_thread_alone(pool):
-    def fail_later(start, stop):
-        if start:
-            raise RuntimeError("not the caller's")
+@pytest.mark.parametrize("at", [0, 5])
+def test_a_kernel_that_fails_is_an_error_and_the_pool_goes_on(pool, at):
+    """In the caller's part or in that of another thread."""
+    seen = np.zeros(6)
+    with pytest.raises(RuntimeError if pool > 1 else ValueError, match="stumble failed" if pool > 1 else "stumbled"):
+        threads.split(stumble, 6, MUCH, seen, at)
+    seen[:] = 0
+    threads.split(count, 6, MUCH, seen, 1)
+    assert (seen == 1).all()
 
+
+class Kind(NamedTuple):
+    number: int
+    sizes: tuple[int, ...]
+
+
+@jit
+def mix(start, stop, kind, x, nothing, flag, factor, y):
+    if kind.number == 7 and nothing is None and flag:
+        for i in range(start, stop):
+            y[i] += x[i, kind.sizes[0], kind.sizes[1]] * factor
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arguments_of_all_kinds_arrive(pool, dtype):
+    """Tuples with names and without, None, flags, scalars; also where memory is freed and taken again meanwhile."""
+    x, y = np.arange(60, dtype=dtype).reshape(5, 4, 3), np.zeros(5, dtype)
+    for turn in range(200):
+        threads.split(mix, 5, MUCH, Kind(7, (turn % 4, turn % 3)), x.copy(), None, True, dtype(2), y)
+    expected = sum(2 * x[:, turn % 4, turn % 3] for turn in range(200))
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_arguments_that_take_too_much_room_are_refused(pool, monkeypatch):
+    monkeypatch.setattr(calls, "ROOM", 64)
+    seen = np.zeros((1,) * 7 + (4,))
     if pool > 1:
-        with pytest.raises(RuntimeError, match="not the caller's"):
-            threads.split(fail_later, 6, MUCH)
+        with pytest.raises(Exception, match="more than 64 bytes"):
+            threads.split(count, 4, MUCH, seen, 1)
+    monkeypatch.undo()
+    seen = np.zeros(4)
+    threads.split(count, 4, MUCH, seen, 1)
+    assert (seen == 1).all()
+
+
+def test_a_part_that_nobody_has_begun_is_the_caller_s(pool, monkeypatch):
+    """Threads that sleep and are not woken."""
+    seen = np.zeros(5)
+    threads.split(count, 5, MUCH, seen, 1)
+    time.sleep(0.05)
+    monkeypatch.setattr(threads._Worker, "rouse", lambda self: None)
+    threads.split(count, 5, MUCH, seen, 1)
+    assert (seen == 2).all()
 
 
 def test_several_callers_at_once(pool):
@@ -107,28 +152,26 @@ def test_models_run_in_several_threads():
     assert len(found) == 15 and all(np.array_equal(y, want) for y in found)
 
 
-def test_an_interrupt_while_waiting_leaves_nothing_behind(monkeypatch):
-    """Ctrl-C comes while the other thread still works: it is raised when that has left the arrays, and the pool goes on."""
-    before = threads.get_num_threads()
-    minidl.set_num_threads(2)
-    take = threads._Worker._take
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
+def test_an_interrupt_leaves_nothing_behind(pool):
+    """Ctrl-C comes while kernels run: it is raised when all threads have left the arrays, and the pool goes on."""
+    seen, turns = np.zeros(4), 30_000_000
+    threads.split(count, 4, MUCH, seen, 0)
 
-    def interrupted(self):
-        monkeypatch.setattr(threads._Worker, "_take", take)
+    def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    seen = np.zeros(2)
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        threads.split(count, 2, MUCH, seen, 1)
-        monkeypatch.setattr(threads._Worker, "_take", interrupted)
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
         with pytest.raises(KeyboardInterrupt):
-            threads.split(count, 2, MUCH, seen, 10_000_000)
-        assert (seen == 10_000_001).all()
-        for _ in range(100):
-            threads.split(count, 2, MUCH, seen, 1)
-        assert (seen == 10_000_101).all()
+            threads.split(count, 4, MUCH, seen, turns)
+            time.sleep(1)  # where it comes at last, should the kernel have been faster
     finally:
-        minidl.set_num_threads(before)
+        signal.signal(signal.SIGALRM, before)
+    assert (seen == turns).all()
+    threads.split(count, 4, MUCH, seen, 1)
+    assert (seen == turns + 1).all()
 
 
 def test_a_pool_that_was_replaced_meanwhile_is_no_trap():
