@@ -42,6 +42,7 @@ def stages(out: Path, lacking) -> dict[str, Stage]:
         "steps": Stage(240, ["benchmarks.gpu.steps", *once]),
         "bandwidth": Stage(60, ["benchmarks.gpu.bandwidth", *once]),
         "mnist": Stage(40, ["benchmarks.gpu.mnist", *once], ("gpu", "mnist")),
+        "regions": Stage(40, ["benchmarks.gpu.regions", *once]),
         "layers": Stage(150, ["benchmarks.gpu.layers", *once]),
     }
 

@@ -19,7 +19,7 @@ import minidl
 from benchmarks.gpu.library import PRECISIONS
 from benchmarks.gpu.nvrtc import variants
 from benchmarks.harness import ROOT
-from minidl import optim
+from minidl import ops, optim
 from minidl.device import gpu_count
 from minidl.dtypes import as_dtype
 from minidl.errors import DeviceError, MissingDependencyError
@@ -41,8 +41,15 @@ FAMILIES = {  # the function, and the shapes of its arguments
     "matmul": (lambda x, y: x @ y, (40, 72), (72, 48)), "batches of matrices": (lambda x, y: x @ y, (3, 5, 16), (3, 16, 8)),
     "conv": (lambda x, w: F.conv2d(x, w, None, 1, 1), (2, 16, 9, 8), (24, 16, 3, 3)),
     "strided conv": (lambda x, w: F.conv2d(x, w, None, 2, 3), (2, 3, 19, 18), (16, 3, 7, 7)),
+    "roi_pool": (lambda x: ops.roi_pool(x, [_boxes(x)] * 2, (3, 2)), (2, 3, 9, 8)),
+    "roi_align": (lambda x: ops.roi_align(x, [_boxes(x)] * 2, (3, 2), aligned=True), (2, 3, 9, 8)),
     "depthwise": (lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 8), (2, 8, 9, 7), (8, 1, 3, 3)),
 }
+
+
+def _boxes(x):
+    """Two of them, beside x."""
+    return minidl.tensor([[0.5, 1.0, 7.0, 6.5], [2.0, -1.0, 5.0, 3.0]], device=x.device)
 
 
 def missing() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The benchmarks for GPUs, in small, on the stand-in for one: that they run, not what they measure."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -10,11 +11,11 @@ import pytest
 
 from benchmarks import harness
 from benchmarks.gpu import all as everything
-from benchmarks.gpu import bandwidth, checks, layers, library, mnist, steps
+from benchmarks.gpu import bandwidth, checks, layers, library, mnist, regions, steps
 from tests.kernels.cuda import on_host
 
 pytestmark = [pytest.mark.numpy, on_host]  # with the stand-in, whatever --device says
-SCRIPTS = ["steps", "layers", "bandwidth", "mnist", "checks", "all", "resources"]
+SCRIPTS = ["steps", "layers", "bandwidth", "regions", "mnist", "checks", "all", "resources"]
 
 
 @pytest.fixture
@@ -83,6 +84,18 @@ def test_rates_of_bandwidth(tiny):
     assert found["copy"] == pytest.approx({"GB/s": 200, "%": 50})
     assert found["softmax gradient"] == pytest.approx({"GB/s": 300, "%": 75})
     assert bandwidth.rates("fp32", {"Adam": {"minidl": 1.0}})["Adam"]["GB/s"] == pytest.approx(25557032 * 4 * 7 / 1e9)
+
+
+def test_regions(tiny):
+    tiny(regions, SIDE=40, FAST=(2, 3, 8, 4, 3), PYRAMID=(1, 4, 5, 6, 2), BOXES=(7, 40), CLASSES=3)
+    times = regions.measure("minidl")
+    assert set(times) == {f"{pool} {way}" for pool in ("roi_pool", "roi_align") for way in ("forward", "gradient")} | {
+        "nms of 7", "nms of 40", "batched_nms of 7"}
+
+
+def test_without_torchvision_our_regions_stand_alone(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert regions.measure("torch") == {}
 
 
 def test_parameters_of_the_network_are_counted_right():
