@@ -19,7 +19,7 @@ KERNELS = {
     "batch_norm": "norm", "batch_norm_grad": "norm", "move_statistics": "norm",
     "group_norm": "norm", "group_norm_grad": "norm",
     "local_response_norm": "lrn", "local_response_norm_grad": "lrn",
-    "nms": "nms",
+    "nms": "nms", "soft_nms": "nms",
     "roi_pool": "roi_pool", "take_roi_winners": "roi_pool", "add_roi_winners": "roi_pool",
     "ps_roi_pool": "roi_pool", "ps_roi_pool_adjoint": "roi_pool",
     "roi_align": "roi_align", "roi_align_adjoint": "roi_align",

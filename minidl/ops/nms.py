@@ -81,6 +81,7 @@ def soft_nms(boxes, scores, iou_threshold=0.3, *, method="linear", sigma=0.5, sc
 
     Each time the best box is chosen, every other sinks by its IoU with it: to s (1 - IoU) where that is above ``iou_threshold``
     with ``method="linear"``, to s exp(-IoU² / sigma) with ``method="gaussian"``. Boxes below ``score_threshold`` are out.
+    Those on a GPU are copied to the CPU and computed there.
 
     Raises as ``nms``, and ValueError for an unknown method, a ``sigma`` that is not positive or a negative ``score_threshold``.
     Source: Bodla et al., "Soft-NMS: improving object detection with one line of code" (2017), eq. 2 and 3, with its defaults.

@@ -5,6 +5,7 @@ import pytest
 
 import minidl
 from minidl.errors import ShapeError
+from minidl.kernels import explain
 from minidl.ops.nms import batched_nms, nms, soft_nms
 
 BOXES = [[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [0, 0, 9, 10], [50, 50, 60, 59], [50, 50, 60, 60]]
@@ -60,6 +61,19 @@ def test_soft_nms():
     order, reached = soft_nms(boxes, scores, method="gaussian", sigma=0.4)
     assert order.tolist() == [0, 2, 1] and reached.tolist() == pytest.approx([0.9, 0.7, 0.8 * np.exp(-0.64 / 0.4)])
     assert soft_nms(boxes, scores, score_threshold=0.2)[0].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "gaussian"}])
+def test_soft_nms_of_a_gpu_is_computed_on_the_cpu(options, cupy):
+    random = np.random.default_rng(0)
+    corners, scores = random.uniform(0, 9, (30, 2)), random.uniform(0, 1, 30).astype(np.float16)
+    boxes = np.concatenate([corners, corners + random.uniform(1, 9, (30, 2))], 1).astype(np.float32)
+    here, there = ((minidl.tensor(boxes, device=device), minidl.tensor(scores, device=device)) for device in ("cpu", "cuda"))
+    found = []
+    choices = explain(lambda: found.extend(soft_nms(*there, **options)))
+    assert [choice.backend for choice in choices if choice.kernel == "soft_nms"] == ["cuda", "cpu"]
+    for got, expected in zip(found, soft_nms(*here, **options), strict=True):
+        assert got.device.type == "cuda" and got.dtype == expected.dtype and got.tolist() == expected.tolist()
 
 
 def test_no_boxes():
