@@ -14,4 +14,4 @@ from minidl.data.loader import DataLoader
 from minidl.data.mnist import MNIST, FashionMNIST
 from minidl.data.prefetch import prefetch
 from minidl.data.scenes import Scenes
-from minidl.data.voc import VOCDetection
+from minidl.data.voc import BCCD, VOCDetection

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.data.detection import DetectionDataset, check_size, target_of
 from minidl.data.image import read_image
-from minidl.data.places import file_inside
+from minidl.data.places import file_inside, find_folder
 from minidl.errors import DataError
 from minidl.io import strict_json
 
@@ -39,7 +39,8 @@ class CocoDetection(DetectionDataset):
     """The pictures of one annotation file, with the objects in them.
 
     Args:
-        root: the folder of the pictures, such as ``val2017/``.
+        root: the folder of the pictures, such as ``val2017/``. By default both are found where ``minidl data get coco2017`` puts
+            them: then ``annFile`` is the name of a file there, and its pictures are in the folder that its name ends with.
         annFile: the JSON file, such as ``annotations/instances_val2017.json``.
         transform: see ``minidl.data.box_transforms``.
 
@@ -63,8 +64,11 @@ class CocoDetection(DetectionDataset):
     ((3, 6, 8), [[1.0, 2.0, 4.0, 6.0]], [0], 7)
     """
 
-    def __init__(self, root, annFile, transform: Callable | None = None):
+    def __init__(self, root=None, annFile="instances_val2017.json", transform: Callable | None = None):
         super().__init__(transform)
+        if root is None:
+            folder = find_folder("coco2017", ("annotations",))
+            root, annFile = folder / Path(annFile).stem.rpartition("_")[2], folder / "annotations" / annFile
         self.root, self.path = Path(root), Path(annFile)
         data = _read(self.path)
         try:

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minidl.data.places import cache_folder
-from minidl.data.tar import unpack_pictures
-from minidl.errors import DownloadError, UsageError
+from minidl.data.unpack import unpack
+from minidl.errors import DataError, DownloadError, UsageError
 
 CHUNK = 1 << 16
 TIMEOUT = 30  # seconds without a byte
 
 
 class File(NamedTuple):
-    """One file: its name, size in bytes, SHA-256 or its first digits, where known the MD5 of what is zipped in it, and by how
-    many bytes the size may differ.
+    """One file: its name, size in bytes, SHA-256 or its first digits, where known the MD5 of what is zipped in it, by how many
+    bytes the size may differ, and in which folder of a mirror it lies. Without a SHA-256 the size alone is checked.
     """
 
     name: str
@@ -34,12 +34,13 @@ class File(NamedTuple):
     sha256: str
     content_md5: str | None = None
     slack: int = 0
+    at: str = ""
 
 
 class Source(NamedTuple):
     """A data set that can be downloaded: mirrors hold all files under one address, the official one first.
 
-    ``parts``: folders of class folders, such as train, that its one archive is unpacked to.
+    ``parts``: the folders, such as train, that its archives are unpacked to.
     """
 
     title: str
@@ -54,7 +55,7 @@ class Source(NamedTuple):
         return sum(file.size for file in self.files)
 
 
-# Sizes and checksums as commonly published for the original gzip files.
+# Sizes and checksums as commonly published for the original files.
 SOURCES = {
     "mnist": Source(
         "MNIST handwritten digits, 60,000 + 10,000 images of 28x28", "CC BY-SA 3.0 (as commonly stated)",
@@ -91,6 +92,36 @@ SOURCES = {
         (File("imagenette2-160.tgz", 99003388, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5"),),
         ("train", "val"),
     ),
+    # GitHub makes this archive when it is asked for, of one commit; so there is no checksum, and the size is nearly this.
+    "bccd": Source(
+        "BCCD, 364 microscope pictures of blood with 4,888 cells of three kinds", "MIT",
+        ("https://github.com/Shenggan/BCCD_Dataset/archive/",),
+        (File("d272fb14cdff6e473fafeeeba32aba5f560e9e43.zip", 8_000_000, "", slack=2_000_000),),
+        ("BCCD",),
+    ),
+    "voc2007": Source(
+        "PASCAL VOC 2007, 5,011 + 4,952 photographs with objects of 20 classes", "photographs of Flickr, under its terms",
+        ("https://thor.robots.ox.ac.uk/pascal/VOC/voc2007/", "https://pjreddie.com/media/files/"),
+        (File("VOCtrainval_06-Nov-2007.tar", 460032000, "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508"),
+         File("VOCtest_06-Nov-2007.tar", 451020800, "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892")),
+        ("VOC2007",),
+    ),
+    "voc2012": Source(
+        "PASCAL VOC 2012, 11,540 photographs with objects of 20 classes", "photographs of Flickr, under its terms",
+        ("https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/", "https://pjreddie.com/media/files/"),
+        (File("VOCtrainval_11-May-2012.tar", 1999639040, "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb"),),
+        ("VOC2012",),
+    ),
+    # The official bucket by its https address: the certificate of images.cocodataset.org is for another name.
+    "coco2017": Source(
+        "COCO 2017, 118,287 + 5,000 photographs with objects of 80 classes", "CC BY 4.0; photographs each under their own",
+        ("https://s3.amazonaws.com/images.cocodataset.org/",),
+        (File("annotations_trainval2017.zip", 252907541, "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+              at="annotations/"),
+         File("val2017.zip", 815585330, "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05", at="zips/"),
+         File("train2017.zip", 19336861798, "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929", at="zips/")),
+        ("annotations", "val2017", "train2017"),
+    ),
 }
 
 
@@ -98,7 +129,7 @@ def list_datasets() -> dict[str, Source]:
     """The data sets that ``get`` knows, by name.
 
     >>> sorted(list_datasets())
-    ['cifar10', 'cifar100', 'fashion-mnist', 'imagenette', 'mnist']
+    ['bccd', 'cifar10', 'cifar100', 'coco2017', 'fashion-mnist', 'imagenette', 'mnist', 'voc2007', 'voc2012']
     """
     return dict(SOURCES)
 
@@ -106,19 +137,31 @@ def list_datasets() -> dict[str, Source]:
 def get(name: str, root=None, progress: Callable[[str, int, int], None] | None = None) -> Path:
     """Download a data set into the folder ``root`` (by default one of its name in ``cache_folder()``); returns that folder.
 
-    Files that are there and right are left alone, others of these names replaced. ``progress(file name, bytes so far, bytes in
-    all)`` is called on the way. Raises UsageError for an unknown name, DownloadError when no mirror gives a right file or it
-    cannot be written.
+    Files that are there and right are left alone, others of these names replaced. Archives are unpacked, and not needed any more
+    after that. ``progress(file name, bytes so far, bytes in all)`` is called on the way. Raises UsageError for an unknown name,
+    DownloadError when no mirror gives a right file or it cannot be written, DataError for an archive that cannot be unpacked.
     """
     if name not in SOURCES:
         raise UsageError(f"unknown data set {name!r}: choose from {', '.join(sorted(SOURCES))}")
     source = SOURCES[name]
     folder = Path(root) if root is not None else cache_folder() / name
+    if source.parts and all((folder / part).is_dir() for part in source.parts):
+        return folder
     for file in source.files:
-        fetch(file, [mirror + file.name for mirror in source.mirrors], folder, progress)
-    if not all((folder / part).is_dir() for part in source.parts):
-        unpack_pictures(folder / source.files[0].name, folder, source.parts)
+        fetch(file, [mirror + file.at + file.name for mirror in source.mirrors], folder, progress)
+    if source.parts:
+        _unpack(source, folder)
     return folder
+
+
+def _unpack(source: Source, folder: Path) -> None:
+    try:
+        unpack([folder / file.name for file in source.files], folder, source.parts)
+    except DataError:
+        for file in source.files:
+            if not file.sha256:  # what came was taken for right: not the next time
+                (folder / file.name).unlink()
+        raise
 
 
 def fetch(file: File, urls: list[str], folder: Path, progress=None) -> Path:
@@ -156,7 +199,7 @@ def _is_right(path: Path, file: File) -> bool:
     """Whether a file is the published one, or has its content in another gzip wrapper."""
     if not path.is_file():
         return False
-    if _checksum(open(path, "rb"), "sha256").startswith(file.sha256):
+    if abs(path.stat().st_size - file.size) <= file.slack and _checksum(open(path, "rb"), "sha256").startswith(file.sha256):
         return True
     try:
         return file.content_md5 is not None and _checksum(gzip.open(path), "md5") == file.content_md5

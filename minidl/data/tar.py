@@ -8,9 +8,7 @@ ones.
 import contextlib
 import gzip
 import os
-import re
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -21,10 +19,8 @@ from minidl.errors import DataError, DownloadError
 BLOCK = 512
 CHUNK = 1 << 20
 MOST_STREAMED, MOST_MEMBERS = 30_000, 100_000  # Imagenette has 13,394 pictures, ImageNet 50,000 for validation
-LARGEST_PICTURE = 64_000_000  # bytes
 ALWAYS, EXPANSION = 1 << 26, 100  # bytes that any archive may unfold to, and how many more for each of its own
 WITHOUT_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
-PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError)
 
 
@@ -42,7 +38,7 @@ class Member(NamedTuple):
 
 
 @contextlib.contextmanager
-def stream(path) -> Iterator[Iterator[tuple[Member, "Reader"]]]:
+def stream(path, most_members: int = MOST_STREAMED) -> Iterator[Iterator[tuple[Member, "Reader"]]]:
     """The regular files of a tar archive, plain or gzipped, in turn, each with a reader whose ``read(size)`` gives its bytes.
 
     Links and devices are passed over. In the ``with``, DataError is raised for an archive that is damaged or unfolds without end.
@@ -53,10 +49,10 @@ def stream(path) -> Iterator[Iterator[tuple[Member, "Reader"]]]:
             raw.seek(0)
             most = ALWAYS + EXPANSION * os.fstat(raw.fileno()).st_size
             reader = Reader(gzip.GzipFile(fileobj=raw) if zipped else raw, most)
-            yield ((member, reader) for member in _walk(reader, MOST_STREAMED))
+            yield ((member, reader) for member in _walk(reader, most_members))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
-    except DownloadError:
+    except DownloadError:  # what is made of it cannot be written
         raise
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -77,36 +73,6 @@ def read_members(path, names: set[str], most: int) -> dict[str, bytes]:
                     raise DataError(f"{member.name} is there twice, or has {member.size:,} bytes, more than {most:,}")
                 found[member.name] = reader.read(member.size)
     return found
-
-
-def unpack_pictures(path, folder: Path, parts: tuple[str, ...]) -> None:
-    """Write the pictures of an archive into ``folder/PART/CLASS/``, for those that lie in ``.../PART/CLASS/`` there.
-
-    Names are kept where they are plain letters, digits, dots, dashes and underscores, and files of other names passed over; so
-    nothing leaves the folder. Parts appear whole or not at all, and those that are there stay. Raises DataError for a damaged
-    archive, DownloadError where nothing can be written.
-    """
-    parts = tuple(part for part in parts if not (folder / part).exists())
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as work, stream(path) as files:
-        for member, reader in files:
-            names = member.path.parts[-3:]
-            if len(names) == 3 and names[0] in parts and all(PLAIN.fullmatch(name) for name in names):
-                if member.size > LARGEST_PICTURE:
-                    raise DataError(f"{member.name} has {member.size:,} bytes; the limit is {LARGEST_PICTURE:,}")
-                _write(Path(work, *names), reader.read(member.size))
-        for part in parts:
-            if not (Path(work) / part).is_dir():
-                raise DataError(f"the archive holds no pictures in {part}/")
-        for part in parts:
-            os.rename(Path(work) / part, folder / part)
-
-
-def _write(place: Path, content: bytes) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    except OSError as error:
-        raise DownloadError(f"{place.parent} cannot be written: {error.strerror or error}") from error
 
 
 def members(file, start: int = 0, size: int | None = None) -> list[Member]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.data.detection import DetectionDataset, check_size, target_of
 from minidl.data.image import SUFFIXES, read_image, read_indices
-from minidl.data.places import file_inside
+from minidl.data.places import file_inside, find_folder
 from minidl.data.voc_xml import Annotation, read_annotation
 from minidl.errors import DataError, UsageError
 
@@ -28,7 +28,8 @@ class VOCDetection(DetectionDataset):
     """The pictures of one set, such as "train", with the objects in them.
 
     Args:
-        root: a folder that holds ``VOCdevkit/VOC2007/``, ``VOC2007/``, or ImageSets/, Annotations/ and JPEGImages/ themselves.
+        root: a folder that holds ``VOCdevkit/VOC2007/``, ``VOC2007/``, or ImageSets/, Annotations/ and JPEGImages/ themselves; by
+            default where ``minidl data get voc2007`` puts it, for the ``year``, which must be given then.
         image_set: the list in ImageSets/Main: "train", "val", "trainval", "test" or another that is there.
         year: of several that are there, such as 2007.
         classes: names in the order of the labels; by default VOC's twenty where they cover all names in Annotations/, else these
@@ -58,11 +59,15 @@ class VOCDetection(DetectionDataset):
     (('cell',), (3, 6, 8), [[0.0, 1.0, 3.0, 4.0]])
     """
 
-    def __init__(self, root, image_set: str = "trainval", year: int | None = None, classes: Sequence[str] | None = None,
+    def __init__(self, root=None, image_set: str = "trainval", year: int | None = None, classes: Sequence[str] | None = None,
                  unknown: str = "raise", masks=False, transform: Callable | None = None):
         super().__init__(transform)
         if unknown not in ("raise", "skip"):
             raise UsageError(f"unknown must be 'raise' or 'skip', got {unknown!r}")
+        if root is None:
+            if year is None:
+                raise UsageError("VOCDetection needs a root, or the year of what `minidl data get voc2007` or voc2012 got")
+            root = find_folder(f"voc{year}", (f"VOC{year}", "VOCdevkit"))
         self.folder = voc_folder(root, year)
         self.names = _listed(self.folder / "ImageSets" / "Main", image_set)
         self.classes = tuple(_classes(self.folder / "Annotations") if classes is None else classes)
@@ -117,6 +122,19 @@ class VOCDetection(DetectionDataset):
         if owner.shape != size:
             raise DataError(f"{name}: the masks are {owner.shape[1]} x {owner.shape[0]}, the picture {size[1]} x {size[0]}")
         return owner == np.array(objects, int)[:, None, None] + 1
+
+
+class BCCD(VOCDetection):
+    """Pictures of blood under a microscope, with cells of three classes: Platelets, RBC (red) and WBC (white).
+
+    Source: https://github.com/Shenggan/BCCD_Dataset, 205, 87 and 72 pictures of 640 x 480 in "train", "val" and "test". Not every
+    red cell is marked. ``root`` is the folder of the data set, or one that holds it as bccd/; by default where ``minidl data get
+    bccd`` puts it. Otherwise as ``VOCDetection``. Raises DataError where there is none.
+    """
+
+    def __init__(self, root=None, image_set: str = "train", transform: Callable | None = None):
+        folder = find_folder("bccd", ("BCCD", "Annotations"), root)
+        super().__init__(folder / "BCCD" if (folder / "BCCD").is_dir() else folder, image_set, transform=transform)
 
 
 def voc_folder(root, year: int | None = None) -> Path:

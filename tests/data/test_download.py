@@ -11,13 +11,15 @@ import re
 import tarfile
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
-from minidl.data import download
+from minidl.data import BCCD, CocoDetection, VOCDetection, download
 from minidl.data.download import File, Source, fetch, get, list_datasets
 from minidl.errors import DataError, DownloadError, MinidlError, UsageError
+from tests.data.voc_files import annotation_xml, write_voc
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 FILE = File("a-ubyte.gz", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -341,18 +343,20 @@ def test_get_leaves_the_same_content_in_another_wrapper(server, tmp_path, monkey
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(UsageError, match="unknown data set 'mnits': choose from cifar10, .*mnist"):
+    with pytest.raises(UsageError, match="unknown data set 'mnits': choose from bccd, cifar10, .*mnist"):
         get("mnits", tmp_path)
 
 
 def test_list_datasets():
     sources = list_datasets()
-    assert sorted(sources) == ["cifar10", "cifar100", "fashion-mnist", "imagenette", "mnist"]
+    assert sorted(sources) == ["bccd", "cifar10", "cifar100", "coco2017", "fashion-mnist", "imagenette", "mnist", "voc2007",
+                               "voc2012"]
     for known in sources.values():
         assert known.title and known.licence and known.size == sum(file.size for file in known.files)
         assert known.mirrors and all(address.startswith("https://") and address.endswith("/") for address in known.mirrors)
-        assert len({file.name for file in known.files}) == len({file.sha256 for file in known.files}) in (1, 4)
-        assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size > 0 for file in known.files)
+        assert len({file.name for file in known.files}) == len({file.sha256 for file in known.files}) == len(known.files)
+        assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) or known is sources["bccd"] for file in known.files)
+        assert all(file.size > 0 for file in known.files)
     sources.clear()
     assert list_datasets()  # a copy
 
@@ -390,3 +394,64 @@ def test_an_archive_that_fails_leaves_no_part(server, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="not a tar archive that can be read"):
         get("set", tmp_path)
     assert left(tmp_path) == ["set.tgz"]
+
+
+def zipped(**files) -> bytes:
+    """A zip archive; a double underscore in a name is a slash."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name.replace("__", "/"), content)
+    return out.getvalue()
+
+
+def test_several_archives_make_one_folder(server, tmp_path, monkeypatch):
+    """As VOC2007's two, of which each lies in another folder of the mirror. Once unpacked they are not needed."""
+    contents = {"a.zip": zipped(kit__V__Lists__a="1", kit__V__P__1="one"), "b.zip": zipped(kit__V__Lists__b="2", other__c="3")}
+    files = tuple(File(name, len(content), hashlib.sha256(content).hexdigest(), at=f"{name[0]}/")
+                  for name, content in contents.items())
+    for name, content in contents.items():
+        mirror = server.serve(f"/{name[0]}/{name}", whole(content)).removesuffix(f"{name[0]}/{name}")
+    monkeypatch.setitem(download.SOURCES, "set", Source("a set", "none", (mirror,), files, ("V",)))
+    get("set", tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
+        "V/Lists/a", "V/Lists/b", "V/P/1", "a.zip", "b.zip"]
+    (tmp_path / "a.zip").unlink()
+    get("set", tmp_path)
+    assert len(server.requests) == 2 and left(tmp_path) == ["V", "b.zip"]
+
+
+def test_an_archive_without_a_checksum(server, tmp_path, monkeypatch):
+    """Its size is checked, nearly; one that cannot be unpacked is fetched again the next time."""
+    content = zipped(x__V__a="1" * 1000)
+    file = File("set.zip", 150, "", slack=50)
+    assert 100 < len(content) < 200
+    monkeypatch.setitem(download.SOURCES, "set", source(server, file, answers=[whole(content[:-9])])._replace(parts=("V",)))
+    with pytest.raises(DataError, match="not a zip archive"):
+        get("set", tmp_path)
+    assert left(tmp_path) == []
+    server.serve("/0/set.zip", whole(content * 2))
+    with pytest.raises(DownloadError, match="expected 150 bytes"):
+        get("set", tmp_path)
+    server.serve("/0/set.zip", whole(content))
+    get("set", tmp_path)
+    assert left(tmp_path) == ["V", "set.zip"]
+
+
+def test_what_was_got_is_found(tmp_path, monkeypatch):
+    """VOC, BCCD and COCO as they are unpacked, without a path; and an error that says how to get them."""
+    monkeypatch.setenv("MINIDL_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for missing_one, name in ((lambda: VOCDetection(year=2007), "voc2007"), (BCCD, "bccd"), (CocoDetection, "coco2017")):
+        with pytest.raises(DataError, match=f"get it with `minidl data get {name}`"):
+            missing_one()
+    with pytest.raises(UsageError, match="the year"):
+        VOCDetection()
+    write_voc(tmp_path / "voc2012" / "VOC2012", {"one": annotation_xml()})
+    write_voc(tmp_path / "bccd" / "BCCD", {"two": annotation_xml()})
+    assert VOCDetection(year=2012, image_set="train").names == ["one"] and BCCD().names == ["two"]
+    assert BCCD(tmp_path).names == BCCD(tmp_path / "bccd").names == BCCD(tmp_path / "bccd" / "BCCD").names == ["two"]
+    coco = tmp_path / "coco2017"
+    (coco / "annotations").mkdir(parents=True)
+    (coco / "annotations" / "instances_val2017.json").write_text('{"images": [], "categories": [], "annotations": []}')
+    assert CocoDetection().root == coco / "val2017" and len(CocoDetection(annFile="instances_val2017.json")) == 0

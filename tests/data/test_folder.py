@@ -11,7 +11,7 @@ import pytest
 from minidl.data import DataLoader, ImageFolder, ImageNet, Imagenette, PackedImages
 from minidl.data.imagenet import class_names
 from minidl.data.matlab import read_table
-from minidl.data.tar import unpack_pictures
+from minidl.data.unpack import unpack
 from minidl.errors import DataError, UsageError
 from tests.data.pictures import encoded, noise
 from tests.data.real import real_data
@@ -275,7 +275,7 @@ def test_unpacking(tmp_path):
     (tmp_path / "a.tgz").write_bytes(tar_of(files, "w:gz"))
     target = tmp_path / "target"
     target.mkdir()
-    unpack_pictures(tmp_path / "a.tgz", target, ("train", "val"))
+    unpack([tmp_path / "a.tgz"], target, ("train", "val"))
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert found == ["a.tgz", "target/train/n01440764/a.JPEG", "target/val/n01440764/b.JPEG"]
     pictures = Imagenette(target, train=False)
@@ -286,7 +286,7 @@ def test_unpacking_goes_on_after_an_interruption(tmp_path):
     """A part that is there stays as it is; the other is unpacked."""
     (tmp_path / "a.tgz").write_bytes(tar_of({"i/train/c/a.JPEG": colour(1), "i/val/c/b.JPEG": colour(2)}, "w:gz"))
     fill(tmp_path / "train" / "c", mine=3)
-    unpack_pictures(tmp_path / "a.tgz", tmp_path, ("train", "val"))
+    unpack([tmp_path / "a.tgz"], tmp_path, ("train", "val"))
     assert [path.name for path in (tmp_path / "train" / "c").iterdir()] == ["mine.png"]
     assert [path.name for path in (tmp_path / "val" / "c").iterdir()] == ["b.JPEG"]
 
@@ -295,7 +295,7 @@ def test_an_archive_that_ends_early(tmp_path):
     data = tar_of({f"i/train/n01440764/{k}.JPEG": encoded(noise(seed=k)) for k in range(50)}, "w:gz")
     (tmp_path / "a.tgz").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r"a\.tgz: "):
-        unpack_pictures(tmp_path / "a.tgz", tmp_path, ("train",))
+        unpack([tmp_path / "a.tgz"], tmp_path, ("train",))
     assert [path.name for path in tmp_path.iterdir()] == ["a.tgz"]
 
 
