@@ -4,6 +4,7 @@ examples:
   minidl data list
   minidl data get mnist
   minidl data get mnist --dir data/mnist
+  minidl data get voc2007                     PASCAL VOC, trainval and test
 """
 
 import sys
@@ -34,7 +35,8 @@ def run(options) -> None:
     if options.name is None:
         raise UsageError(f"data get needs a name: {', '.join(sources)}")
     source = sources[one_of(options.name, tuple(sources), "data set")]
-    print(f"{options.name}: {source.size / 1e6:.1f} MB from {source.mirrors[0]}")
+    room = ", and room for as much again to unpack it" if source.parts else ""
+    print(f"{options.name}: {source.size / 1e6:.1f} MB from {source.mirrors[0]}{room}")
     folder = get(options.name, options.dir, _progress if sys.stdout.isatty() else None)
     print(f"{options.name} is in {folder}")
 

@@ -94,7 +94,7 @@ SOURCES = {
     ),
     # GitHub makes this archive when it is asked for, of one commit; so there is no checksum, and the size is nearly this.
     "bccd": Source(
-        "BCCD, 364 microscope pictures of blood with 4,888 cells of three kinds", "MIT",
+        "BCCD, 364 microscope pictures of blood with 4,888 cells of three kinds; no checksum is published", "MIT",
         ("https://github.com/Shenggan/BCCD_Dataset/archive/",),
         (File("d272fb14cdff6e473fafeeeba32aba5f560e9e43.zip", 8_000_000, "", slack=2_000_000),),
         ("BCCD",),

@@ -265,7 +265,8 @@ def test_info_names_what_is_missing(capsys, monkeypatch):
 def test_data_list(capsys):
     assert main(["data", "list"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("digits", "mnist", "fashion-mnist")) and "MB" in out
+    assert all(name in out for name in ("digits", "mnist", "fashion-mnist", "bccd", "voc2012")) and "MB" in out
+    assert "20405.4 MB" in out  # COCO: what a stranger should know first
 
 
 def command(*arguments, **options):
