@@ -20,9 +20,10 @@ from minidl.models.detect.faster_rcnn import (
     faster_rcnn_small,
     faster_rcnn_vgg16,
 )
+from minidl.models.detect.rcnn import RCNN, rcnn_alexnet, rcnn_small, rcnn_vgg16
 
-__all__ = ["VGG", "AlexNet", "AlexNet2012", "CifarResNet", "FastRCNN", "FasterRCNN", "GoogLeNet", "LeNet5", "LeNet5Of1998",
-           "ResNet", "ZFNet", "alexnet", "fast_rcnn_small", "fast_rcnn_vgg16", "faster_rcnn_resnet50_c4",
+__all__ = ["RCNN", "VGG", "AlexNet", "AlexNet2012", "CifarResNet", "FastRCNN", "FasterRCNN", "GoogLeNet", "LeNet5",
+           "LeNet5Of1998", "ResNet", "ZFNet", "alexnet", "fast_rcnn_small", "fast_rcnn_vgg16", "faster_rcnn_resnet50_c4",
            "faster_rcnn_resnet50_fpn", "faster_rcnn_resnet101_c4", "faster_rcnn_small", "faster_rcnn_vgg16", "googlenet",
-           "lenet5", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn",
-           "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "zfnet"]
+           "lenet5", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+           "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "zfnet"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minidl import nn
-from minidl.errors import DataError, UsageError
+from minidl.errors import UsageError
 from minidl.models.classify.vgg import vgg16
 from minidl.models.detect.faster_rcnn import small_head, vgg_head
 from minidl.models.detect.parts.backbones import SmallBackbone, VGGBackbone
@@ -44,11 +44,8 @@ class FastRCNN(Detector):
 
     def losses(self, images: Sequence, targets: Sequence[dict]) -> dict[str, Tensor]:
         """The two losses by name; raises DataError for targets without proposals, and for boxes that are none."""
-        if not all("proposals" in target for target in targets):
-            raise DataError("Fast R-CNN learns from proposals: each target needs its `proposals` (P, 4), see "
-                            "minidl.models.detect.proposals")
         batch = self.inputs(images, device_of(self))
-        targets = for_training(targets, batch)
+        targets = for_training(targets, batch, with_proposals=True)
         features = self.backbone(batch.images)
         return self.roi_heads.losses(features, [target["proposals"] for target in targets], batch, targets)
 

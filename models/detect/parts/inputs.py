@@ -31,6 +31,7 @@ class Batch(NamedTuple):
 
 class Inputs:
     """Brings the shorter side of each picture to ``min_size`` pixels, or the longer to ``max_size`` where it would exceed that.
+    With None as ``min_size`` pictures keep their size.
 
     Channels are normalised by ``mean`` and ``deviation``, for numbers from 0 to 1; height and width are filled up to a multiple
     of ``multiple``, the coarsest stride. Bilinear without antialiasing, sizes rounded down in float64: as torchvision's
@@ -41,9 +42,9 @@ class Inputs:
     ((2, 3, 64, 128), [(60, 80), (25, 100)])
     """
 
-    def __init__(self, min_size: int = 800, max_size: int = 1333, mean: Sequence[float] = MEAN,
+    def __init__(self, min_size: int | None = 800, max_size: int = 1333, mean: Sequence[float] = MEAN,
                  deviation: Sequence[float] = DEVIATION, multiple: int = 32):
-        if not 0 < min_size <= max_size:
+        if min_size is not None and not 0 < min_size <= max_size:
             raise UsageError(f"a detector needs 0 < min_size <= max_size, got {min_size} and {max_size}")
         self.min_size, self.max_size, self.multiple = min_size, max_size, multiple
         self.mean, self.deviation = (np.array(numbers, np.float32).reshape(3, 1, 1) for numbers in (mean, deviation))
@@ -65,6 +66,8 @@ class Inputs:
         return (image - tensor(self.mean, device=image.device)) / tensor(self.deviation, device=image.device)
 
     def _resized(self, image: Tensor) -> Tensor:
+        if self.min_size is None:
+            return image
         scale = min(self.min_size / min(image.shape[1:]), self.max_size / max(image.shape[1:]))
         size = tuple(max(1, int(n * scale)) for n in image.shape[1:])
         return image if size == image.shape[1:] else interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
@@ -80,13 +83,17 @@ def rescaled(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tenso
     return boxes * tensor([right, down, right, down], device=boxes.device)
 
 
-def for_training(targets: Sequence[dict], batch: Batch) -> list[dict]:
+def for_training(targets: Sequence[dict], batch: Batch, with_proposals: bool = False) -> list[dict]:
     """Boxes, labels and proposals of each picture, as it is in the batch: without difficult objects, clipped to the picture.
 
-    Raises DataError, with the picture's ``image_id``, for boxes that are inverted or empty, hold NaN or lie outside of it.
+    Raises DataError, with the picture's ``image_id``, for boxes that are inverted or empty, hold NaN or lie outside of it, and
+    where there are no proposals that the detector needs.
     """
     if len(targets) != len(batch.sizes):
         raise ShapeError(f"expected a target for each picture, got {len(targets)} for {len(batch.sizes)}")
+    if with_proposals and not all("proposals" in target for target in targets):
+        raise DataError("this detector learns from proposals: each target needs its `proposals` (P, 4), see "
+                        "minidl.models.detect.proposals.WithProposals")
     return [_for_training(target, *sizes) for target, *sizes in zip(targets, batch.originals, batch.sizes, strict=True)]
 
 

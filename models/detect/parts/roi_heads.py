@@ -13,17 +13,15 @@ import numpy as np
 
 from minidl import nn
 from minidl.models.detect.parts.coder import BoxCoder
-from minidl.models.detect.parts.detections import Detections
+from minidl.models.detect.parts.detections import Detections, best
 from minidl.models.detect.parts.inputs import Batch, rescaled
 from minidl.models.detect.parts.matcher import BACKGROUND, BalancedSampler, Matcher, with_objects
 from minidl.models.detect.parts.rpn import draw
-from minidl.ops.boxes import box_area, clip_boxes_to_image, remove_small_boxes
-from minidl.ops.create import arange
+from minidl.ops.boxes import box_area, clip_boxes_to_image
 from minidl.ops.cross_entropy import cross_entropy
 from minidl.ops.gather import nonzero
 from minidl.ops.join import cat
 from minidl.ops.loss import smooth_l1_loss
-from minidl.ops.nms import batched_nms
 from minidl.ops.roi import roi_align, roi_pool
 from minidl.ops.softmax import softmax
 from minidl.tape import no_grad
@@ -159,12 +157,7 @@ class RoIHeads(nn.Module):
         return found
 
     def _detections(self, proposals, logits, offsets, size, original) -> Detections:
-        """Of one picture: every class of every proposal is a candidate of its own."""
-        scores = softmax(logits, 1)[:, 1:]
-        boxes = clip_boxes_to_image(self.coder.decode(offsets[:, 1:], proposals[:, None]), size).reshape(-1, 4)
-        labels = arange(scores.shape[1], device=scores.device).expand(*scores.shape).reshape(-1)
-        scores = scores.reshape(-1)
-        kept = nonzero(scores > self.score_threshold, as_tuple=True)[0]
-        kept = kept[remove_small_boxes(boxes[kept], 1e-2)]
-        kept = kept[batched_nms(boxes[kept], scores[kept], labels[kept], self.nms_threshold)[: self.most]]
-        return Detections(rescaled(boxes[kept], size, original), labels[kept], scores[kept])
+        """Of one picture."""
+        boxes = clip_boxes_to_image(self.coder.decode(offsets[:, 1:], proposals[:, None]), size)
+        found = best(boxes, softmax(logits, 1)[:, 1:], self.score_threshold, self.nms_threshold, self.most)
+        return found._replace(boxes=rescaled(found.boxes, size, original))
