@@ -125,13 +125,13 @@ class Bar(Lines):
 
 def tracked(items: Collection, what: str, stream=None):
     """The items of a collection, one after another, and on a terminal a bar that says how many of them are done. By default on
-    stderr.
+    stderr; under another bar there is none.
 
     >>> list(tracked([3, 5], "squares"))
     [3, 5]
     """
     stream = sys.stderr if stream is None else stream
-    if not stream.isatty():
+    if not stream.isatty() or type(stream).__name__ == "FileProxy":  # rich's, in place of stderr while it shows another bar
         yield from items
         return
     console = require("rich.console", extra="train").Console(file=stream)

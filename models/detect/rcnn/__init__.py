@@ -11,11 +11,13 @@ on the regions of pictures with boxes, of which there are few. Its price: every 
 training comes in stages, each with its own loss.
 
     from minidl.models.detect.proposals import WithProposals
-    scenes = WithProposals(Scenes(), "cache/proposals", min_side=8).compute()        # 1. regions: Selective Search
-    detector = rcnn_small(Scenes.classes)                                            #
-    ...                                                                              # 2. fine-tuning, by gradient descent
-    fit(detector, scenes, "cache/features")                                          # 3. features to disk, SVMs, box regressors
+    scenes = WithProposals(Scenes(), "proposals", min_side=8).compute()    # 1. regions: Selective Search
+    detector = rcnn_small(Scenes.classes)
+    ...                                                                    # 2. fine-tuning, as other detectors are trained
+    fit(detector, scenes, "features")                                      # 3. features to disk, SVMs, box regressors
     detector.predict(images)
+
+``RCNNTrainer`` does 2 and 3.
 
 1. ``warp.py`` makes windows of one size from regions of any size, with some of what surrounds them.
 2. ``detector.py``: the network learns to tell the classes and the background apart, by a softmax: ``RCNN.losses``, as any
@@ -34,6 +36,7 @@ before NMS.
 
 from minidl.models.detect.rcnn.detector import RCNN, rcnn_alexnet, rcnn_small, rcnn_vgg16
 from minidl.models.detect.rcnn.fit import fit
+from minidl.models.detect.rcnn.training import RCNNTrainer
 from minidl.models.detect.rcnn.warp import warp
 
-__all__ = ["RCNN", "fit", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "warp"]
+__all__ = ["RCNN", "RCNNTrainer", "fit", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "warp"]

@@ -1,7 +1,9 @@
 """The last stage of training: on features that stay as they are, SVMs and box regressors, each with a solution of its own."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,29 +20,32 @@ NORM = 20.0  # the mean one that features are scaled to, on which the constants 
 NEGATIVE = 0.3  # overlap with objects of a class, below which a region is none of it
 
 
-def fit(detector: RCNN, dataset, folder) -> RCNN:
-    """Fit SVMs and box regressors to the regions of a data set with proposals, and return the detector. Features are kept in a
-    folder.
+def fit(detector: RCNN, dataset, folder) -> dict[str, float]:
+    """Fit SVMs and box regressors to the regions of a data set with proposals. Features are kept in a folder.
 
-    What each stage took is printed. A class without objects in the data set is never found, which is said. Raises DataError as
-    ``RCNN.losses``, and where no picture has an object, or a feature is not finite; MissingDependencyError without scikit-learn.
+    Returns the seconds of each stage by name, which are printed as well. A class without objects in the data set is never found;
+    a line on stderr says so. Raises DataError as ``RCNN.losses``, where no picture has an object, and where a feature is not
+    finite; MissingDependencyError without scikit-learn.
     """
+    features, seconds = RegionFeatures(detector, dataset, folder), {}
+    with _timed("features", seconds):
+        found = gathered(detector, features)
+    size = f"{features.cache.size / 1e6:,.0f} MB in {folder}"
+    print(f"            of {found.regions:,} regions in {len(features):,} pictures: {size}")
+    with _timed("SVMs", seconds):
+        fit_svms(detector, features, found)
+    with _timed("box regressors", seconds):
+        fit_regressors(detector, found)
+    return seconds
+
+
+@contextlib.contextmanager
+def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Print and keep what a stage takes."""
     start = time.perf_counter()
-    features = RegionFeatures(detector, dataset, folder)
-    found = Found(len(detector.classes))
-    for regions in tracked(features, "features"):
-        found.add(regions)
-    if not any(found.objects):
-        raise DataError("there is nothing to fit: no picture of the data set has an object")
-    for name in (name for name, objects in zip(detector.classes, found.objects, strict=True) if not objects):
-        print(f"note: no picture has a {name}, so none will be found", file=sys.stderr)
-    start = _say(f"features of {found.regions:,} regions in {len(features):,} pictures, {features.cache.size / 1e6:,.0f} MB in "
-                 f"{folder}", start)
-    fit_svms(detector, features, found)
-    start = _say(f"{len(detector.classes)} SVMs", start)
-    fit_regressors(detector, found)
-    _say("box regressors", start)
-    return detector
+    yield
+    seconds[name] = time.perf_counter() - start
+    print(f"{seconds[name]:8.1f} s  {name}", flush=True)
 
 
 class Found:
@@ -63,6 +68,19 @@ class Found:
         self.regions, self.pairs = self.regions + len(regions.fc7), self.pairs + len(regions.pool5)
         self.fc7_norm += float(np.linalg.norm(regions.fc7, axis=1).sum())
         self.pool5_norm += float(np.linalg.norm(regions.pool5, axis=1).sum())
+
+
+def gathered(detector: RCNN, features: RegionFeatures) -> Found:
+    """One pass over all pictures, which computes their features where they are not there yet."""
+    found = Found(len(detector.classes))
+    for regions in tracked(features, "features"):
+        found.add(regions)
+    if not any(found.objects):
+        raise DataError("there is nothing to fit: no picture of the data set has an object")
+    for name, objects in zip(detector.classes, found.objects, strict=True):
+        if not objects:
+            print(f"note: no picture has a {name}, so none will be found", file=sys.stderr)
+    return found
 
 
 def fit_svms(detector: RCNN, features: RegionFeatures, found: Found) -> None:
@@ -102,9 +120,3 @@ def _scale(norms: float, count: int) -> np.float32:
 def _set(layer, weight: np.ndarray, bias: np.ndarray) -> None:
     for parameter, values in ((layer.weight, weight), (layer.bias, bias)):
         parameter.copy_(from_numpy(values).to(parameter.device))
-
-
-def _say(what: str, start: float) -> float:
-    now = time.perf_counter()
-    print(f"{now - start:8.1f} s  {what}", flush=True)
-    return now

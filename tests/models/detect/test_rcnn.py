@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import nn
-from minidl.data import DetectionDataset, Scenes
+from minidl import nn, optim
+from minidl.data import DataLoader, DetectionDataset, Scenes, detection_collate
 from minidl.data.detection import target_of
 from minidl.errors import DataError, UsageError
 from minidl.models.detect.parts.svm import LinearSVM, minimum
-from minidl.models.detect.rcnn import RCNN, detector, fit, rcnn_alexnet, rcnn_small, warp
+from minidl.models.detect.rcnn import RCNN, RCNNTrainer, detector, fit, rcnn_alexnet, rcnn_small, warp
 from minidl.models.detect.rcnn.features import RegionFeatures
 from minidl.models.detect.rcnn.ridge import ridge
+from minidl.models.detect.training import evaluate
+from minidl.train import DivergedError, RunFolder
 
 RANDOM = np.random.default_rng(0)
 
@@ -61,8 +63,9 @@ def samples(count=3, **options):
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install minidl[svm]")
-    folder = tmp_path_factory.mktemp("features")
-    return fit(small(), Boxed(), folder), folder
+    model, folder = small(), tmp_path_factory.mktemp("features")
+    fit(model, Boxed(), folder)
+    return model, folder
 
 
 # Windows
@@ -177,6 +180,15 @@ def test_what_is_known_of_regions(tmp_path):
             np.testing.assert_array_equal(regions.overlap_with(label), np.max([np.zeros(len(boxes)), *of_label], 0))
 
 
+def test_the_stages_are_told(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    seconds = fit(small(), Boxed(2), tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert list(seconds) == ["features", "SVMs", "box regressors"] and len(lines) == 4
+    regions = sum(len(each.fc7) for each in RegionFeatures(small(), Boxed(2), tmp_path))
+    assert f"of {regions} regions in 2 pictures: 0 MB in {tmp_path}" in lines[1] and len(list(tmp_path.iterdir())) == 2
+
+
 # SVMs
 
 def test_svms_are_those_of_all_regions(fitted):
@@ -198,7 +210,8 @@ def test_svms_are_those_of_all_regions(fitted):
 
 def test_a_class_without_objects_is_never_found(tmp_path, capsys):
     pytest.importorskip("sklearn")
-    model = fit(small(), Boxed(labels=[0, 1, 2, 4, 5]), tmp_path)
+    model = small()
+    fit(model, Boxed(labels=[0, 1, 2, 4, 5]), tmp_path)
     assert "no picture has a diamond" in capsys.readouterr().err
     found = [label for detections in predicted(model) for label in detections.labels.tolist()]
     assert set(found) == {0, 1, 2, 4, 5}
@@ -217,7 +230,8 @@ def test_pictures_without_proposals_or_objects(tmp_path):
         def load(self, index):
             return (bare if index == 1 else whole).load(index)
 
-    model = fit(small(), Some(5), tmp_path)
+    model = small()
+    fit(model, Some(5), tmp_path)
     (found,) = model.eval().detect_in([whole[0][0]], [np.zeros((0, 4), np.float32)])
     assert found.boxes.shape == (0, 4) and found.labels.shape == found.scores.shape == (0,)
 
@@ -348,3 +362,34 @@ def test_alexnet_without_its_last_layer():
     with minidl.no_grad():
         pool5, fc7 = model.eval().features(minidl.zeros(1, 3, 90, 80), minidl.tensor([[0, 1.0, 2.0, 30.0, 40.0]]))
     assert pool5.shape == (1, 9216) and fc7.shape == (1, 4096)
+
+
+# All stages in one run
+
+def trainer(folder, model, every=1):
+    loader = DataLoader(Boxed(), 3, shuffle=True, seed=0, collate_fn=detection_collate)
+    test = DataLoader(Boxed(2), collate_fn=detection_collate)
+    return RCNNTrainer(model, optim.SGD(model.parameters(), 0.05), loader, test, RunFolder(folder).create({}), every=every)
+
+
+def test_a_run_ends_with_svms(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+    model = small(proposer=lambda image: Boxed(1)[0][1]["proposals"])
+    run = trainer(tmp_path, model)
+    last = run.fit(2)
+    assert model.svms.weight.any() and list(run.seconds) == ["features", "SVMs", "box regressors"]
+    assert last["test_map"] == evaluate(model, run.test).mean_ap
+    assert run.history[0]["test_map"] != last["test_map"]
+    again = small()
+    again.load_state_dict(run.run.load_checkpoint()["model"])
+    assert np.array_equal(again.svms.weight.numpy(), model.svms.weight.numpy())
+
+
+def test_a_loss_that_is_no_number_names_the_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+    model = small(proposer=lambda image: Boxed(1)[0][1]["proposals"])
+    run = trainer(tmp_path, model)
+    monkeypatch.setattr(model, "losses", lambda images, targets: {"loss_classifier": model.fc8.weight.sum() * math.nan})
+    with pytest.raises(DivergedError, match="in the batch of image [0-5], image [0-5], image [0-5]"):
+        run.fit(1)
