@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import rcnn
 from tests.data.real import real_data
 
 pytestmark = pytest.mark.bars
@@ -84,3 +85,11 @@ def test_features_learnt_elsewhere_help_where_images_are_few(tmp_path, monkeypat
     mean = {way: {count: sum(values) / len(values) for count, values in of_way.items()} for way, of_way in found.items()}
     assert all(mean[way][count] > mean["scratch"][count] for way in ("head", "all") for count in mean["scratch"])
     assert mean["all"]["5"] > 1.3 * mean["scratch"]["5"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rcnn_finds_80_percent_of_the_shapes_in_scenes(tmp_path, seed):
+    """mAP@0.5 on unseen scenes, after all stages of training in at most 15 minutes on 2 cores."""
+    found = rcnn.measure(tmp_path, train=300, test=200, epochs=30, seed=seed)
+    print(found)
+    assert found["map"][""] >= 0.80 and found["seconds"]["training"] < 15 * 60
