@@ -38,7 +38,7 @@ class RCNN(Detector):
         samples: windows in a step of fine-tuning, a quarter of them with an object, as far as there are any.
         proposer: finds regions in pictures to be judged: from (3, H, W) to an array (P, 4). Targets have ``proposals``.
         score_threshold, nms_threshold, most: of the detections in a picture: the least score, the most overlap of two of the same
-            class, and how many. By default the least score is that of the margin, -1, or 0.05 without SVMs.
+            class, and how many. By default there is no least score with SVMs, and without them it is 0.05.
 
     ``fit`` fits ``svms`` and ``regressors``, linear maps of the features that are 0 at first. Scores are margins of the SVMs:
     any number, above 0 for what looks like the class. Before SVMs are fitted, or without ``use_svms``, they are probabilities,
@@ -124,10 +124,7 @@ def numbered(regions: list[Tensor]) -> Tensor:
 
 
 def rcnn_small(classes: Sequence[str], size: int = 32, proposer: Callable = selective_search) -> RCNN:
-    """For a laptop, from scratch: three convolutions 3x3 with batch norm and pooling, and a layer of 256, for windows of 32x32.
-
-    ``size`` must be a multiple of 8.
-    """
+    """For a laptop, from scratch: three convolutions 3x3 with batch norm and pooling, a layer of 256, and windows of 32x32."""
     layers: list[nn.Module] = []
     for before, maps in ((3, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(before, maps, 3, padding=1, bias=False), nn.BNReLU2d(maps), nn.MaxPool2d(2)]

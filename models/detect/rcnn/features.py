@@ -60,8 +60,7 @@ class RegionFeatures:
         objects = target["boxes"]
         boxes = cat([objects, target["proposals"]])
         overlaps = np.nan_to_num(box_iou(objects, boxes).numpy())  # two empty boxes overlap by 0 / 0: not at all
-        best = overlaps.max(0, initial=0)
-        rows = np.flatnonzero(best > PAIRED)
+        rows = np.flatnonzero(overlaps.max(0, initial=0) > PAIRED)
         of = overlaps[:, rows].argmax(0) if len(rows) else rows
         name = fingerprint(self.network, arrays(image), boxes.numpy(), rows)
         kept = self.cache(name, lambda: self._computed(batch, boxes, rows))

@@ -49,10 +49,10 @@ def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 class Found:
-    """What one pass over all pictures gathers, for each class: fc7 of the objects, pool5 and offsets of pairs; and mean norms."""
+    """What one pass over all pictures gathers: for each class fc7 of objects, pool5 and offsets of pairs; and sums of norms."""
 
     def __init__(self, classes: int):
-        self.objects: list[list[np.ndarray]] = [[] for _ in range(classes)]
+        self.positives: list[list[np.ndarray]] = [[] for _ in range(classes)]
         self.pool5: list[list[np.ndarray]] = [[] for _ in range(classes)]
         self.offsets: list[list[np.ndarray]] = [[] for _ in range(classes)]
         self.regions = self.pairs = 0
@@ -62,7 +62,7 @@ class Found:
         """The regions of one more picture."""
         of_pairs = regions.labels[regions.objects]
         for label in np.unique(regions.labels):
-            self.objects[label].append(regions.fc7[: len(regions.labels)][regions.labels == label])
+            self.positives[label].append(regions.fc7[: len(regions.labels)][regions.labels == label])
             self.pool5[label].append(regions.pool5[of_pairs == label])
             self.offsets[label].append(regions.offsets[of_pairs == label])
         self.regions, self.pairs = self.regions + len(regions.fc7), self.pairs + len(regions.pool5)
@@ -75,10 +75,10 @@ def gathered(detector: RCNN, features: RegionFeatures) -> Found:
     found = Found(len(detector.classes))
     for regions in tracked(features, "features"):
         found.add(regions)
-    if not any(found.objects):
+    if not any(found.positives):
         raise DataError("there is nothing to fit: no picture of the data set has an object")
-    for name, objects in zip(detector.classes, found.objects, strict=True):
-        if not objects:
+    for name, positives in zip(detector.classes, found.positives, strict=True):
+        if not positives:
             print(f"note: no picture has a {name}, so none will be found", file=sys.stderr)
     return found
 
@@ -86,8 +86,8 @@ def gathered(detector: RCNN, features: RegionFeatures) -> Found:
 def fit_svms(detector: RCNN, features: RegionFeatures, found: Found) -> None:
     """One SVM for each class: objects against all that overlaps them by less than 0.3, of which the hard ones are kept."""
     scale = _scale(found.fc7_norm, found.regions)
-    mining = {label: HardNegativeMining(np.concatenate(objects) * scale)
-              for label, objects in enumerate(found.objects) if objects}
+    mining = {label: HardNegativeMining(np.concatenate(positives) * scale)
+              for label, positives in enumerate(found.positives) if positives}
     for regions in tracked(features, "SVMs"):
         fc7 = regions.fc7 * scale
         for label, machine in mining.items():
