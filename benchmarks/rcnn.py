@@ -4,6 +4,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.harness import RESULTS, circumstances
@@ -35,8 +36,8 @@ def measure(folder: Path, train: int, test: int, epochs: int, seed: int = 0, abl
     from minidl.data import DataLoader, Scenes, detection_collate
     from minidl.data.box_transforms import RandomHorizontalFlip
     from minidl.models.detect.proposals import CachedSearch, WithProposals
-    from minidl.models.detect.rcnn import RCNNTrainer, fit, rcnn_small
-    from minidl.models.detect.recipe import DetectionRecipe, training
+    from minidl.models.detect.rcnn import RECIPES, RCNNTrainer, fit, rcnn_small
+    from minidl.models.detect.recipe import training
     from minidl.models.detect.training import evaluate
     from minidl.train import RunFolder
 
@@ -47,11 +48,11 @@ def measure(folder: Path, train: int, test: int, epochs: int, seed: int = 0, abl
     seconds = {"proposals": time.perf_counter() - start}
     unseen = Scenes(train=False, length=test)
     WithProposals(unseen, *search).compute()  # so that they do not count as training, nor as testing
-    loader = DataLoader(scenes, 16, shuffle=True, seed=seed, collate_fn=detection_collate)
+    loader = DataLoader(scenes, RECIPES["scenes"].batch_size, shuffle=True, seed=seed, collate_fn=detection_collate)
     tested = DataLoader(unseen, collate_fn=detection_collate)
     detector = rcnn_small(Scenes.classes, proposer=CachedSearch(*search))
     untrained = {name: value.clone() for name, value in detector.state_dict().items()}
-    recipe = vars(DetectionRecipe(epochs=epochs, batch_size=16, lr=0.05, schedule="cosine", every=epochs))
+    recipe = asdict(RECIPES["scenes"]) | {"epochs": epochs, "every": epochs}
     trainer = RCNNTrainer(detector, train=loader, test=tested, run=RunFolder(folder / "run").create({}),
                           **training(detector, recipe, scenes, len(loader)))
     trainer.fit(epochs)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import pytest
 
@@ -129,3 +130,14 @@ def test_histories_of_classifiers_and_detectors(row):
 def test_tampered_histories(row):
     with pytest.raises(CheckpointError, match="the metrics of epoch 1 are not the numbers"):
         check_history([row], 1)
+
+
+def test_no_bar_under_another(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress.progress_for(Terminal(), 12):
+        assert list(progress.tracked(["a", "b"], "letters")) == ["a", "b"]
+    assert "letters" not in sys.stderr.getvalue()
+    list(progress.tracked(["a"], "letters"))
+    assert "letters" in sys.stderr.getvalue()

@@ -17,7 +17,7 @@ training comes in stages, each with its own loss.
     fit(detector, scenes, "features")                                      # 3. features to disk, SVMs, box regressors
     detector.predict(images)
 
-``RCNNTrainer`` does 2 and 3.
+``RCNNTrainer`` does 2 and 3, by one of ``RECIPES``.
 
 1. ``warp.py`` makes windows of one size from regions of any size, with some of what surrounds them.
 2. ``detector.py``: the network learns to tell the classes and the background apart, by a softmax: ``RCNN.losses``, as any
@@ -36,7 +36,7 @@ before NMS.
 
 from minidl.models.detect.rcnn.detector import RCNN, rcnn_alexnet, rcnn_small, rcnn_vgg16
 from minidl.models.detect.rcnn.fit import fit
-from minidl.models.detect.rcnn.training import RCNNTrainer
+from minidl.models.detect.rcnn.training import RECIPES, RCNNTrainer
 from minidl.models.detect.rcnn.warp import warp
 
-__all__ = ["RCNN", "RCNNTrainer", "fit", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "warp"]
+__all__ = ["RCNN", "RECIPES", "RCNNTrainer", "fit", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "warp"]

@@ -1,7 +1,16 @@
-"""All stages of training in one run."""
+"""All stages of training in one run, and how long each data set takes."""
 
+from minidl.models.detect import recipe
 from minidl.models.detect.rcnn.fit import fit
+from minidl.models.detect.recipe import DetectionRecipe
 from minidl.models.detect.training import DetectionTrainer
+
+# The paper's rate is 0.001, for 128 windows a step. Small networks have no pretrained weights to keep.
+RECIPES = recipe.RECIPES | {
+    "voc2007": DetectionRecipe(epochs=20, batch_size=16, lr=0.001, every=10),
+    "scenes": DetectionRecipe(epochs=6, batch_size=16, lr=0.05, schedule="cosine", every=6),
+    "bccd": DetectionRecipe(epochs=60, batch_size=16, lr=0.05, schedule="cosine", every=30),
+}
 
 
 class RCNNTrainer(DetectionTrainer):
