@@ -8,6 +8,7 @@ import sys
 from minidl.cli import (
     compare,
     data,
+    detect,
     evaluate,
     experiment,
     gradcheck,
@@ -23,9 +24,9 @@ from minidl.cli import (
 from minidl.device import get_default_device, set_default_device
 from minidl.errors import MinidlError
 
-COMMANDS = {"train": train, "transfer": transfer, "eval": evaluate, "predict": predict, "look": look, "summary": summary,
-            "compare": compare, "experiment": experiment, "gradcheck": gradcheck, "lr-find": lr_find, "runs": runs, "info": info,
-            "data": data}
+COMMANDS = {"train": train, "transfer": transfer, "eval": evaluate, "predict": predict, "detect": detect, "look": look,
+            "summary": summary, "compare": compare, "experiment": experiment, "gradcheck": gradcheck, "lr-find": lr_find,
+            "runs": runs, "info": info, "data": data}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,15 +9,27 @@ from minidl import cuda
 from minidl.device import Device, set_default_device
 from minidl.errors import CheckpointError, UsageError
 
-CLASSIFY = "minidl.models.classify."
+CLASSIFY, DETECT = "minidl.models.classify.", "minidl.models.detect."
 
 
 class Choice(NamedTuple):
-    """A model: its module, its constructor there, and the images it is made for."""
+    """A classifier: its module, its constructor there, and the images it is made for."""
 
     module: str
     constructor: str
     input_shape: tuple[int, int, int] = (3, 224, 224)
+
+
+class Detecting(NamedTuple):
+    """A detector: its module, its constructor there, whether it can begin with pretrained convolutions, whether weights of the
+    whole are published, and whether it learns from proposals that others make.
+    """
+
+    module: str
+    constructor: str
+    pretrained: bool = False
+    published: bool = False
+    proposals: bool = False
 
 
 _GREY, _SMALL, _DEPTHS = (1, 28, 28), (3, 32, 32), (20, 32, 44, 56, 110)
@@ -30,6 +42,15 @@ MODELS = {
     "googlenet": Choice("googlenet", "googlenet"), "googlenet-2014": Choice("googlenet", "googlenet2014"),
     **{f"resnet{depth}": Choice("resnet", f"resnet{depth}") for depth in (18, 34, 50, 101, 152)},
     **{f"{kind}{depth}": Choice("cifar_resnet", f"{kind}{depth}", _SMALL) for kind in ("resnet", "plain") for depth in _DEPTHS},
+}
+DETECTORS = {
+    "faster-rcnn": Detecting("faster_rcnn", "faster_rcnn_small"),
+    "faster-rcnn-vgg16": Detecting("faster_rcnn", "faster_rcnn_vgg16", pretrained=True),
+    "faster-rcnn-resnet50-c4": Detecting("faster_rcnn", "faster_rcnn_resnet50_c4", pretrained=True),
+    "faster-rcnn-resnet101-c4": Detecting("faster_rcnn", "faster_rcnn_resnet101_c4", pretrained=True),
+    "faster-rcnn-resnet50-fpn": Detecting("faster_rcnn", "faster_rcnn_resnet50_fpn", pretrained=True, published=True),
+    "fast-rcnn": Detecting("fast_rcnn", "fast_rcnn_small", proposals=True),
+    "fast-rcnn-vgg16": Detecting("fast_rcnn", "fast_rcnn_vgg16", pretrained=True, proposals=True),
 }
 DEVICE = "where to compute: cpu, cuda (the GPU) or cuda:N (default: cpu)"
 GREY = ("digits", "mnist", "fashion-mnist")
@@ -56,7 +77,11 @@ def architecture(name: str):
     """The module of a model: it has its constructors, ``RECIPES`` by data set, of which the first is for all others, and
     ``training(model, config, data, batches)``. How it reads images is told by ``input_coding`` for grey ones, and for colour ones
     by the transforms ``inputs(size)``, in tests, and ``augmented(size)``, in training.
+
+    Raises UsageError for an unknown name, and for that of a detector.
     """
+    if name in DETECTORS:
+        raise UsageError(f"{name} is a detector, and this is for classifiers: detectors have train, eval and detect")
     return importlib.import_module(CLASSIFY + MODELS[one_of(name, MODELS, "model")].module)
 
 
@@ -93,20 +118,6 @@ def on_error(answer: str) -> str:
     'raise'
     """
     return {"stop": "raise", "skip": "skip"}[one_of(answer, ("stop", "skip"), "answer to bad images")]
-
-
-def evaluation_batch(name: str) -> int:
-    """How many images are evaluated at once: so many that it is quick, so few that they fit into memory."""
-    return 500 if MODELS[name].input_shape[1] <= 32 else 32
-
-
-def default_data(name: str) -> str:
-    """The data set that a model is trained on if none is named; raises UsageError, with the choices, for one that needs a name.
-    """
-    if MODELS[one_of(name, MODELS, "model")].input_shape[0] == 1:
-        return "digits"
-    raise UsageError(f"say what to train {name} on with --data: {', '.join(COLOUR)}, or a folder with a folder of pictures for "
-                     "each class. `minidl data list` says what can be downloaded")
 
 
 def data_set(name: str, train: bool, augment: bool = False, model: str = "lenet"):
@@ -155,8 +166,8 @@ def _colour(name: str, train: bool, transform):
     return ImageNet(name, train, transform) if ImageNet.is_in(name) else ImageFolder(name, train, transform)
 
 
-def trained(path) -> tuple:
-    """Model and configuration of a run folder."""
+def recorded(path) -> tuple:
+    """Folder and configuration of a run; raises CheckpointError if it names no model, data or classes."""
     from minidl.train import RunFolder
 
     folder = RunFolder(path).open()
@@ -164,6 +175,14 @@ def trained(path) -> tuple:
     classes = config.get("classes", [str(digit) for digit in range(10)])
     if not isinstance(config.get("model"), str) or not isinstance(config.get("data"), str) or not isinstance(classes, list):
         raise CheckpointError(f"{folder.path} was not made by `minidl train`: config.json names no model, data or classes")
-    model = build(config["model"], len(classes))
+    return folder, config | {"classes": classes}
+
+
+def trained(path) -> tuple:
+    """Model and configuration of the run folder of a classifier."""
+    folder, config = recorded(path)
+    if config["model"] in DETECTORS:
+        raise UsageError(f"{path} is a run of {config['model']}, a detector: use `minidl detect --run {path}`")
+    model = build(config["model"], len(config["classes"]))
     model.load_state_dict(folder.load_checkpoint()["model"])
-    return model, config | {"classes": classes}
+    return model, config

@@ -7,9 +7,10 @@ examples:
 
 from pathlib import Path
 
-from minidl.cli.choices import DATA, MODELS, device_option
+from minidl.cli.choices import DATA, MODELS, architecture, device_option
+from minidl.cli.classifiers import trainer_of
 from minidl.cli.results import save_figure
-from minidl.cli.train import new_config, trainer_of
+from minidl.cli.train import new_config
 from minidl.errors import UsageError
 
 
@@ -27,6 +28,7 @@ def arguments(parser) -> None:
 def run(options) -> None:
     from minidl.train.lr_find import RULE, lr_find, picture
 
+    architecture(options.model)  # of a classifier
     if not Path(options.out).parent.is_dir():
         raise UsageError(f"--out: there is no folder {Path(options.out).parent}")
     given = {name: value for name in ("data", "seed", "device") if (value := getattr(options, name)) is not None}

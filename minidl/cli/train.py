@@ -1,4 +1,4 @@
-"""Train a model, and leave a run folder with curves, pictures and a checkpoint.
+"""Train a classifier or a detector, and leave a run folder with curves, pictures and a checkpoint.
 
 examples:
   minidl train lenet                                   LeNet-5 on the digits in the package
@@ -11,6 +11,9 @@ examples:
   minidl train alexnet --data path/to/pictures         a folder for each class, perhaps in train/ and val/
   minidl train lenet --overfit 20                      can it learn 20 images by heart?
   minidl train lenet-1998 --data mnist                 as printed in 1998, one image at a time: half an hour
+  minidl train faster-rcnn                             a small detector on the scenes in the package
+  minidl train faster-rcnn --data bccd
+  minidl train faster-rcnn-vgg16 --data path/to/VOC2007 --backbone imagenet
 """
 
 import argparse
@@ -20,36 +23,29 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
-from minidl.cli.choices import (
-    DATA,
-    DEVICE,
-    MODELS,
-    architecture,
-    build,
-    data_set,
-    default_data,
-    evaluation_batch,
-    on_error,
-    one_of,
-    use_device,
-)
+from minidl.cli import classifiers, detectors
+from minidl.cli.choices import DATA, DETECTORS, DEVICE, MODELS, on_error, one_of
 from minidl.errors import CheckpointError, UsageError
 
-SCHEDULES = ("cosine", "steps", "plateau", "exponential", "constant")
 STRETCHED = ("cosine", "steps")  # schedules over the whole of a training
 RECIPES = "(default: the recipe's)"
 OPTIONS = {  # name: kind, least value, help
-    "data": (str, None, f"{', '.join(DATA)}, or a folder of class folders or of idx files (default for grey images: digits)"),
+    "data": (str, None, f"{', '.join(DATA)}, or a folder of class folders or of idx files (default for grey images: digits); "
+                        f"for detectors {', '.join(detectors.DATA)}, or a folder in VOC's layout or with COCO's JSON (default: "
+                        "scenes)"),
     "epochs": (int, 1, f"passes over the training images {RECIPES}"),
     "batch_size": (int, 1, f"images in a step {RECIPES}"),
     "accumulate": (int, 1, "batches whose gradients are added up before a step (default: 1)"),
     "lr": (float, 0, f"learning rate at the start {RECIPES}"),
-    "schedule": (str, None, f"how the learning rate falls: {', '.join(SCHEDULES)} {RECIPES}"),
+    "schedule": (str, None, f"how the learning rate falls: {', '.join(classifiers.SCHEDULES)} {RECIPES}"),
     "momentum": (float, 0, f"of gradient descent {RECIPES}"),
     "weight_decay": (float, 0, f"pull of the weights towards 0 {RECIPES}"),
     "augment": (bool, None, f"move the training images a little at random {RECIPES}"),
+    "warmup": (int, 0, f"detectors: steps at the start in which the rate rises {RECIPES}"),
+    "clip_norm": (float, 0, f"detectors: the largest norm of the gradient, 0 for any {RECIPES}"),
+    "every": (int, 1, f"detectors: epochs after which the test images are looked at {RECIPES}"),
+    "backbone": (str, None, "detectors: pretrained weights of the convolutions, imagenet or a file (default: none)"),
+    "min_size": (int, 0, "detectors: bring the shorter side of each picture to so many pixels (default: the detector's own)"),
     "seed": (int, 0, "decides initial weights, order and augmentation (default: 0)"),
     "overfit": (int, 0, "train and test on the first N training images only, plain: what works learns them by heart (default: 0, "
                         "off)"),
@@ -61,14 +57,18 @@ OPTIONS = {  # name: kind, least value, help
 }
 DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu", "amp": "off",
             "capture": False}
-OVERFIT_STEPS = 25  # an epoch goes through the few images again and again
 MOST_WORKERS = 256
 MAY_CHANGE = {"epochs", "workers", "bad_images", "device"}  # when a run goes on
 
 
 def arguments(parser) -> None:
-    parser.add_argument("model", help=f"one of {', '.join(MODELS)}")
+    parser.add_argument("model", help=f"one of {', '.join(MODELS)}; detectors: {', '.join(DETECTORS)}")
     add_options(parser)
+
+
+def kind_of(model: str):
+    """The module of what is particular to this model's kind; raises UsageError for an unknown model."""
+    return detectors if one_of(model, (*MODELS, *DETECTORS), "model") in DETECTORS else classifiers
 
 
 def add_options(parser, left_out=()) -> None:
@@ -84,8 +84,8 @@ def add_options(parser, left_out=()) -> None:
 
 
 def run(options) -> None:
-    architecture(options.model)
-    given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    kind = kind_of(options.model)
+    given = {name: value for name in OPTIONS if (value := getattr(options, name, None)) is not None}
     if options.dry_run:
         if options.resume or options.out:
             raise UsageError("--dry-run writes nothing: leave out --resume and --out")
@@ -102,7 +102,7 @@ def run(options) -> None:
     report_skipped("training", trainer.train.skipped)
     report_skipped("test", trainer.test.skipped)
     print(f"pictures, metrics and checkpoint are in {trainer.run.path}")
-    print(f"test accuracy {100 * last['test_accuracy']:.2f} %" + top5(last["test_top5_accuracy"], len(trainer.classes)))
+    print(kind.result(trainer, last))
 
 
 def report_skipped(what: str, skipped: dict[int, str]) -> None:
@@ -112,15 +112,10 @@ def report_skipped(what: str, skipped: dict[int, str]) -> None:
         print("\n".join(f"  {reason}" for reason in list(skipped.values())[:10]), file=sys.stderr)
 
 
-def top5(accuracy: float, classes: int) -> str:
-    """The top-5 accuracy as text, where there are enough classes for it to mean something."""
-    return f", top-5 {100 * accuracy:.2f} %" if classes > 10 else ""
-
-
 def _try_out(options, given: dict) -> None:
     """What a run would start with, and nothing written."""
     config = new_config(options.model, given, getattr(options, "extra", {}))
-    trainer = trainer_of(config, None)
+    trainer = kind_of(options.model).trainer_of(config, None)
     start = time.perf_counter()
     trainer.try_out()
     print(f"two training and two test batches ran in {time.perf_counter() - start:.1f} s; nothing was written")
@@ -133,8 +128,9 @@ def new_config(model: str, given: dict, extra: dict | None = None) -> dict:
 
     Raises UsageError for odd options.
     """
-    chosen = DEFAULTS | {"data": given.get("data") or default_data(model)} | given
-    recipes = architecture(model).RECIPES
+    kind = kind_of(model)
+    recipes = kind.recipes(model)
+    chosen = DEFAULTS | {"data": given.get("data") or kind.default_data(model)} | given
     recipe = dataclasses.asdict(recipes.get(chosen["data"], next(iter(recipes.values()))))
     foreign = [_flag(name) for name in given if name not in {"data", *DEFAULTS, *recipe}]
     if foreign:
@@ -151,7 +147,7 @@ def _started(options, given: dict):
     config = new_config(options.model, given, getattr(options, "extra", {}))
     name = f"{options.model}-{Path(config['data']).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(options.out or Path("runs") / name)
-    trainer = trainer_of(config, folder)
+    trainer = kind_of(options.model).trainer_of(config, folder)
     folder.create(config | {"classes": trainer.classes})
     return trainer, config["epochs"]
 
@@ -173,7 +169,7 @@ def _resumed(options, given: dict):
         raise CheckpointError(f"{folder.path / 'config.json'} was changed: {error}") from None
     config = old | given
     _check(config)
-    trainer = trainer_of(config, folder)
+    trainer = kind_of(options.model).trainer_of(config, folder)
     trainer.resume()
     if trainer.epoch > config["epochs"]:
         raise UsageError(f"{trainer.epoch} epochs are done already, more than --epochs {config['epochs']}")
@@ -188,7 +184,8 @@ def _resumed(options, given: dict):
 
 def _check(config: dict) -> None:
     """Raise UsageError if an option is missing, of another kind, or out of range."""
-    needed = {"epochs", "data", *DEFAULTS, *(("schedule",) if "lr" in config else ())}
+    trained = kind_of(config["model"])
+    needed = {"data", *DEFAULTS, *dataclasses.asdict(next(iter(trained.recipes(config["model"]).values())))}
     for name, (kind, least, _) in OPTIONS.items():
         if name not in config and name not in needed:
             continue
@@ -198,41 +195,11 @@ def _check(config: dict) -> None:
         if least is not None and not (least <= value < (math.inf if kind is float else 2**63)):
             raise UsageError(f"{_flag(name)} must be a finite number of at least {least}, got {value}")
         if name == "schedule":
-            one_of(value, SCHEDULES, "schedule")
+            one_of(value, trained.SCHEDULES, "schedule")
         if name == "bad_images":
             on_error(value)
         if name == "workers" and value > MOST_WORKERS:
             raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
-
-
-def trainer_of(config: dict, folder):
-    """Everything that a run consists of."""
-    import minidl
-    from minidl.data import DataLoader, Subset
-    from minidl.train import Trainer
-
-    use_device(config["device"])
-    minidl.manual_seed(config["seed"])
-    train = data_set(config["data"], True, config.get("augment", False), config["model"])
-    classes = train.classes
-    test = data_set(config["data"], False, model=config["model"])
-    if config.get("overfit"):
-        few = np.arange(min(config["overfit"], len(train)))
-        plain = data_set(config["data"], True, model=config["model"])
-        train, test = Subset(plain, np.resize(few, OVERFIT_STEPS * config.get("batch_size", 1))), Subset(plain, few)
-    if "tune" in config:
-        from minidl.cli.transfer import prepared
-
-        model, train, test = prepared(config, train, test, folder)
-    else:
-        model = build(config["model"], len(classes))
-    loader = DataLoader(train, config.get("batch_size", 1), shuffle=True, num_workers=config["workers"], seed=config["seed"],
-                        persistent_workers=True, on_error=on_error(config["bad_images"]))
-    pieces = architecture(config["model"]).training(model, config, train, -(-len(loader) // config["accumulate"]))
-    tested = DataLoader(test, evaluation_batch(config["model"]), num_workers=config["workers"],
-                        persistent_workers=True, on_error=on_error(config["bad_images"]))
-    return Trainer(model, train=loader, test=tested, run=folder, classes=classes, accumulate=config["accumulate"],
-                   amp=config["amp"], captured=config["capture"], **pieces)
 
 
 def _flag(name: str) -> str:

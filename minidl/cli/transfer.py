@@ -20,7 +20,7 @@ from minidl.errors import CheckpointError, UsageError
 TUNE = ("head", "all", "upper")
 # A few passes at a small rate: the weights are good already.
 RECIPE = {"epochs": 20, "batch_size": 32, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine"}
-LEFT_OUT = ("overfit",)
+LEFT_OUT = ("overfit", "warmup", "clip_norm", "every", "backbone", "min_size")
 MOST_CLASSES = 100_000  # in a file of weights
 
 
@@ -45,7 +45,6 @@ def run(options) -> None:
         options.model = folder.config["model"]
     else:
         options.model, options.extra = _chosen(options)
-    options.overfit = None
     train.run(options)
 
 

@@ -47,7 +47,7 @@ def curves(history: list[dict], panels: tuple[Panel, Panel] = (LOSS, ACCURACY)):
             axes.yaxis.minorticks_off()
         _over_epochs(axes, panel.title)
         axes.set_xlim(0.5, history[-1]["epoch"] + 0.5)
-        axes.legend(frameon=False, fontsize=9, loc="upper right" if panel.is_loss else "lower right")
+        axes.legend(fontsize=9, framealpha=0.7, edgecolor="none", loc="upper right" if panel.is_loss else "lower right")
     return figure
 
 

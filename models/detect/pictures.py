@@ -19,9 +19,8 @@ def beside(samples: Sequence[tuple], found: Sequence, classes: Sequence[str], th
     figure = figure_of(8, 3.2 * len(samples) + 0.3)
     grid = figure.subplots(len(samples), 2, squeeze=False)
     for row, (image, target), detections in zip(grid, samples, found, strict=True):
-        show(row[0], image, target["boxes"], target["labels"], classes=classes)
-        boxes, labels, scores = above(detections, threshold)
-        show(row[1], image, boxes, labels, scores, classes)
+        show(row[0], image, target["boxes"], target["labels"], None, classes)
+        show(row[1], image, *above(detections, threshold), classes)
     grid[0, 0].set_title("what is there", fontsize=10)
     grid[0, 1].set_title(f"what was found, from a score of {100 * threshold:.0f} % on", fontsize=10)
     return figure
@@ -39,12 +38,21 @@ def above(detections, threshold: float) -> list[np.ndarray]:
     return [part[parts[2] >= threshold] for part in parts]
 
 
-def show(axes, image, boxes, labels=None, scores=None, classes: Sequence[str] | None = None) -> None:
-    """A picture with boxes, in axes without marks."""
+def show(axes, *picture) -> None:
+    """What ``drawn`` draws, in axes without marks."""
+    axes.imshow(drawn(*picture))
+    axes.set_axis_off()
+
+
+def drawn(image, boxes, labels=None, scores=None, classes: Sequence[str] | None = None):
+    """A picture with boxes, as ``draw_bounding_boxes`` makes it, but small pictures are enlarged.
+
+    >>> drawn(np.zeros((3, 100, 120), np.uint8), [[10, 10, 20, 20]]).size
+    (360, 300)
+    """
     image, boxes = pixels(image), np.asarray(arrays(boxes)).reshape(-1, 4)
     times = -(-SIDE // min(image.shape[1:]))
-    axes.imshow(draw_bounding_boxes(image.repeat(times, 1).repeat(times, 2), times * boxes, labels, scores, classes))
-    axes.set_axis_off()
+    return draw_bounding_boxes(image.repeat(times, 1).repeat(times, 2), times * boxes, labels, scores, classes)
 
 
 def pixels(image) -> np.ndarray:

@@ -10,8 +10,10 @@ from minidl.models.classify import recipe
 
 @dataclass(frozen=True)
 class DetectionRecipe(recipe.Recipe):
-    """How a detector is trained on a data set; ``warmup`` are steps in which the rate rises, ``clip_norm`` is the largest norm of
-    the gradient (0: any), and ``every`` says after how many epochs the test images are looked at.
+    """How a detector is trained on a data set: ``warmup`` are steps in which the rate rises, ``clip_norm`` is the largest norm of
+    the gradient (0: any), and ``every`` says after how many epochs the test images are looked at. ``backbone`` are pretrained
+    weights of the convolutions ("imagenet" or a file, "": none); to ``min_size`` the shorter side of each picture is brought (0:
+    to the detector's own).
     """
 
     weight_decay: float = 5e-4
@@ -19,9 +21,10 @@ class DetectionRecipe(recipe.Recipe):
     warmup: int = 100
     clip_norm: float = 10.0
     every: int = 1
+    backbone: str = ""
+    min_size: int = 0
 
 
-SCHEDULES = ("cosine", "steps", "exponential", "constant")  # those that a rising start fits
 RECIPES = {  # of all detectors; the first is for data sets that are not here
     "voc2007": DetectionRecipe(epochs=12, batch_size=2, lr=0.002),
     "coco2017": DetectionRecipe(epochs=12, batch_size=2, lr=0.0025, weight_decay=1e-4, warmup=1000),

@@ -9,6 +9,7 @@ import pytest
 
 import minidl
 from minidl import optim
+from minidl.cli import detectors
 from minidl.data import DataLoader, Scenes, Subset, VOCDetection, detection_collate
 from minidl.data.box_transforms import RandomHorizontalFlip
 from minidl.errors import DataError
@@ -171,7 +172,7 @@ def test_the_rate_rises_and_falls():
         optimizer.step()
         schedule.step()
     np.testing.assert_allclose(found, [0.25, 0.5, 0.75, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
-    assert set(recipe.SCHEDULES) < set(SCHEDULES)
+    assert set(detectors.SCHEDULES) < set(SCHEDULES)
 
 
 def test_detections_of_a_loader():
