@@ -62,6 +62,7 @@ def test_minidl_commands(tmp_path):
     """In the order in which the README has them: later ones use the run of the first."""
     (tmp_path / "layers.py").write_text(LAYERS)
     (tmp_path / "digit.png").write_bytes((ROOT / "docs/lenet-digits/filters.png").read_bytes())
+    (tmp_path / "scene.png").write_bytes(encoded(noise(96, 128)))
     data = little_data(tmp_path / "data")
     seen = []
     for command in COMMANDS:
@@ -69,6 +70,7 @@ def test_minidl_commands(tmp_path):
         if words[:1] != ["minidl"] or "mnist" in command:  # MNIST is not there: these are checked below
             continue
         words += ["--epochs", "1"] if words[1] in ("train", "transfer") else []
+        words += ["--overfit", "4"] if words[1:3] == ["train", "faster-rcnn"] else []
         seen.append(run(["-m", *words], tmp_path, data))
     assert len(seen) >= 10 and "test accuracy" in seen[0]
 

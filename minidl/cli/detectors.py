@@ -43,7 +43,8 @@ def trainer_of(config: dict, folder):
         augment(train)
     model = detector(config["model"], train.classes, config["backbone"], config["min_size"], config["data"])
     if DETECTORS[config["model"]].proposals:
-        train, test = (with_proposals(each, config, folder) for each in (train, test))
+        now = folder is not None and not config["overfit"]
+        train, test = (with_proposals(each, config, now) for each in (train, test))
     if config["overfit"]:
         train, test = few(train, config["overfit"], config["batch_size"])
     loader, tested = loaders(config, train, test, config["batch_size"], detection_collate)
@@ -111,12 +112,14 @@ def augment(data) -> None:
     data.transform = Compose([RandomHorizontalFlip(pairs=getattr(data, "keypoint_pairs", ()))])
 
 
-def with_proposals(data, config: dict, folder):
-    """The data with Selective Search's boxes, found now, and kept for all runs; in a dry run, without a folder, when needed."""
+def with_proposals(data, config: dict, now: bool):
+    """The data with Selective Search's boxes, which are kept for all runs: those of all pictures are found ``now``, or each when
+    it is needed.
+    """
     from minidl.models.detect.proposals import WithProposals
 
     found = WithProposals(data, proposals_folder(), **SEARCH.get(config["data"], {}))
-    return found if folder is None else found.compute(config["workers"])
+    return found.compute(config["workers"]) if now else found
 
 
 def proposals_folder() -> Path:
@@ -136,8 +139,8 @@ def data_set(name: str, train: bool, classes=None):
     if name == "scenes":
         return Scenes(train)
     if name in VOC:
-        layout = ("ImageSets/Main", "VOC[0-9]*/ImageSets/Main", "VOCdevkit/*/ImageSets/Main")
-        return _voc(find_folder(name, layout), train, classes, VOC[name])
+        folder = find_folder(name, ("ImageSets/Main", "*/ImageSets/Main", "VOCdevkit/*/ImageSets/Main"))
+        return _voc(folder / "BCCD" if (folder / "BCCD").is_dir() else folder, train, classes, VOC[name])
     if name == "coco2017":
         return _coco(find_folder(name, ("annotations/instances_*.json",)), train)
     folder = Path(name)
@@ -145,10 +148,8 @@ def data_set(name: str, train: bool, classes=None):
         if "/" in name or "\\" in name:
             raise UsageError(f"there is no folder {name!r}; give one that holds your data, or one of {', '.join(DATA)}")
         one_of(name, DATA, "data set")
-    if any(folder.glob("annotations/*.json")) or any(folder.glob("*.json")):
-        if not any(folder.rglob("ImageSets/Main")):
-            return _coco(folder, train)
-    return _voc(folder, train, classes)
+    has_json = any(folder.glob("annotations/*.json")) or any(folder.glob("*.json"))
+    return _coco(folder, train) if has_json and not (folder / "ImageSets").is_dir() else _voc(folder, train, classes)
 
 
 def _voc(root: Path, train: bool, classes, year: int | None = None):

@@ -214,6 +214,13 @@ def test_voc_layouts(tmp_path):
     assert detectors.data_set(str(tmp_path / "all"), False, ["hen", "owl"]).classes == ("hen", "owl")
 
 
+@pytest.mark.parametrize(("name", "inside"), [("bccd", "BCCD"), ("voc2007", "VOCdevkit/VOC2007"), ("voc2012", "VOC2012")])
+def test_data_sets_by_name(tmp_path, name, inside):
+    """Where `minidl data get` puts them."""
+    write_voc(tmp_path / "no-data" / name / inside, {"a": annotation_xml(object_xml("cat"))}, {"train": "a", "val": "a"})
+    assert detectors.data_set(name, True).names == detectors.data_set(name, False).names == ["a"]
+
+
 @pytest.mark.parametrize(("place", "pictures"), [("annotations", "train2017"), (".", "images"), ("annotations", "JPEGImages")])
 def test_coco_layouts(tmp_path, place, pictures):
     data = {"images": [{"id": 7, "file_name": "one.png", "width": 8, "height": 6}], "categories": [{"id": 17, "name": "cat"}],
