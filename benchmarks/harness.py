@@ -2,7 +2,7 @@
 
 A benchmark is a module with a function ``measure(framework) -> {name: seconds}``, where ``framework`` is "minidl" or a peer,
 whose name may be followed by a way to run it, as in "torch compile". With cases it is ``measure(framework, case)``, in a process
-for each.
+for each. A peer that cannot run here measures nothing, {}, says why, and is left out.
 Two frameworks in one process fight over threads and caches, and machines drift, so each round starts one fresh process for
 each framework, in turn, and ratios are taken between medians over the rounds. Peak memory is the process's own. A process that
 fails is said and left out, and what was measured before it is kept.
@@ -123,7 +123,9 @@ def _work(module: str, threads: int, framework: str, *case: str) -> None:
 
 
 def _alternate(module, runs, options, case) -> None:
-    """Add to ``runs`` of each framework what its processes print; one that fails is not tried again, and has fewer in the end."""
+    """Add to ``runs`` of each framework what its processes print; one that fails is not tried again, and has fewer in the end.
+    One that has nothing to measure is taken out.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MINIDL_NUM_THREADS": str(options.threads)}
     for round_ in range(options.rounds):
         for framework in [f for f in runs if len(runs[f]) == round_]:
@@ -133,7 +135,11 @@ def _alternate(module, runs, options, case) -> None:
             command += [case] if case else []
             result = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
             if result.returncode == 0:
-                runs[framework].append(json.loads(result.stdout.splitlines()[-1]))
+                ran = json.loads(result.stdout.splitlines()[-1])
+                if ran["seconds"]:
+                    runs[framework].append(ran)
+                else:
+                    del runs[framework]
     print(" " * 60, end="\r", file=sys.stderr)
 
 
@@ -231,6 +237,8 @@ def _versions(framework: str) -> dict:
         from minidl.train.versions import versions as of_minidl
 
         versions |= of_minidl()
+    if framework == "torchvision":
+        versions["torch"] = sys.modules["torch"].__version__
     if framework == "torch" and sys.modules["torch"].cuda.is_available():
         versions |= {"cuda": sys.modules["torch"].version.cuda, "cudnn": sys.modules["torch"].backends.cudnn.version()}
     return versions
