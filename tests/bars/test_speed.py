@@ -78,3 +78,21 @@ def test_cold_start():
     assert next(t for name, t in found.items() if "import" in name) <= 0.3
     assert next(t for name, t in found.items() if "empty" in name) <= 15
     assert next(t for name, t in found.items() if "filled" in name) <= 2
+
+
+def test_regions():
+    """Pooling and NMS take at most 1.5 times what torchvision's compiled operators take, where these load; each RoI costs the same
+    among few and many.
+    """
+    found = rows("regions")
+    assert all(row["ratio"].get("torchvision", 1) >= 1 / 1.5 for row in found.values())
+    assert found["nms 100000 boxes"]["seconds"]["minidl"] <= 1
+    for op in ("roi_pool", "roi_align", "ps_roi_pool"):
+        each = [row["us a RoI"] for name, row in found.items() if name.startswith(f"{op} growth")]
+        assert len(each) == 4 and max(each) <= 1.5 * min(each)
+
+
+def test_region_detectors():
+    found = report("region_detectors")["ratios"]
+    assert found["R-CNN / Fast R-CNN, all but the proposals"] >= 20
+    assert found["Selective Search / RPN"] >= 10
