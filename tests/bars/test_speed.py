@@ -81,7 +81,7 @@ def test_cold_start():
 
 
 def test_regions():
-    """Pooling and NMS take at most 1.5 times what torchvision's compiled operators take, where these load; each RoI costs the same
+    """Pooling and NMS take at most 1.5 times what torchvision takes, where its compiled operators load; each RoI costs the same
     among few and many.
     """
     found = rows("regions")

@@ -134,6 +134,20 @@ def test_roi_pool(dtype, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("channels", [16, 35])
+def test_roi_pool_of_more_channels_and_wider_regions_than_a_vector(channels, backend):
+    boxes = random_boxes() * [6, 1, 6, 1]
+    x, images, bins = np.random.default_rng(1).integers(-3, 3, (3, channels, 7, 41)).astype(np.float32), images_of(boxes), (2, 3)
+    x[0, 11, 3:5, 20], x[1, 12, :, 5:], x[2, channels - 1, 2] = np.nan, -np.inf, np.nan
+    expected, places = naive_max(x, boxes, images, bins)
+    assert (places == -1).any() and np.isnan(expected).any() and np.isneginf(expected).any()
+    with use_backend(backend):
+        values, winners = kernel("roi_pool", x)(x, *bins_of(boxes, bins, x.shape[2:], 1), images)
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(winners, places)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_ps_roi_pool(dtype, backend):
     boxes = random_boxes()
