@@ -13,7 +13,6 @@ examples:
 
 import itertools
 import json
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def arguments(parser) -> None:
     parser.add_argument("--model", metavar="MODEL", help=f"with --weights, in place of a run: one of {', '.join(DETECTORS)}")
     parser.add_argument("--weights", metavar="coco|FILE", help="published weights, downloaded at first, or a file of such")
     parser.add_argument("--out", metavar="DIR", default="detections", help="where pictures and numbers go (default: detections)")
-    parser.add_argument("--threshold", type=float, default=0.5, help="the least score of what is told (default: 0.5)")
+    parser.add_argument("--threshold", type=float, default=0.5, help="the least score that is told, from 0 to 1 (default: 0.5)")
     parser.add_argument("--stages", action="store_true", help="of Faster R-CNN: draw what each stage sees, too")
     parser.add_argument("--bad-images", default="stop", help="stop, or skip pictures that are damaged (default: stop)")
     device_option(parser)
@@ -40,8 +39,8 @@ def run(options) -> None:
     from minidl.train.progress import tracked
     from minidl.train.versions import command, versions
 
-    if not math.isfinite(options.threshold):
-        raise UsageError(f"--threshold must be a finite number, got {options.threshold}")
+    if not 0 <= options.threshold <= 1:
+        raise UsageError(f"--threshold must be from 0 to 1, got {options.threshold}")
     skip = on_error(options.bad_images) == "skip"
     missing = [path for path in options.images if not Path(path).is_file()]
     if missing and not skip:

@@ -39,6 +39,9 @@ def trainer_of(config: dict, folder):
     minidl.manual_seed(config["seed"])
     train = data_set(config["data"], True)
     test = data_set(config["data"], False, train.classes)
+    if tuple(test.classes) != tuple(train.classes):
+        raise DataError(f"{config['data']}: the classes of the training pictures are {', '.join(train.classes)}, those of the "
+                        f"test pictures {', '.join(test.classes)}")
     if config["augment"] and not config["overfit"]:
         augment(train)
     model = detector(config["model"], train.classes, config["backbone"], config["min_size"], config["data"])

@@ -22,6 +22,7 @@ from minidl.study.pictures import figure_of
 from minidl.tensor import from_numpy
 
 RECALLS = np.arange(0, 1.1, 0.1)  # with the rounding errors that the devkit's have, too
+CLASSES_IN_A_COLUMN = 24  # of the legend
 
 
 class Curve(NamedTuple):
@@ -130,7 +131,8 @@ def eleven_points(precision: np.ndarray, recall: np.ndarray) -> float:
 
 def precision_recall(result: VOCResult):
     """A picture of all curves, as a matplotlib figure, with the average precisions in the legend."""
-    figure = figure_of(7.5, 5)
+    columns = max(1, -(-len(result.curves) // CLASSES_IN_A_COLUMN))
+    figure = figure_of(6 + 1.5 * columns, 5)
     axes, colours = figure.add_subplot(), require("matplotlib", extra="train").colormaps["tab20"]
     for k, (name, curve) in enumerate(result.curves.items()):
         label = f"{name}  {100 * curve.ap:.1f}" if curve.objects else f"{name}  -"
@@ -144,7 +146,7 @@ def precision_recall(result: VOCResult):
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), title="average precision, %",
-                title_fontsize=8)
+                title_fontsize=8, ncols=columns)
     return figure
 
 

@@ -119,7 +119,7 @@ def test_detect(tiny, runs, picture, tmp_path, capsys):
     np.testing.assert_allclose(one["boxes"], expected.boxes.numpy(), atol=0.006)
     np.testing.assert_allclose(one["scores"], expected.scores.numpy(), atol=6e-5)
     assert one["labels"] == [Scenes.classes[expected.labels.item()]] and found["threshold"] == 0
-    code, out, _ = run(capsys, "detect", "scene.png", "--run", runs / "detector", "--threshold", "2", "--out", "none")
+    code, out, _ = run(capsys, "detect", "scene.png", "--run", runs / "detector", "--threshold", "1", "--out", "none")
     assert code == 0 and "scene.png: nothing" in out
     assert json.loads((tmp_path / "none/detections.json").read_text())["images"][0]["boxes"] == []
 
@@ -170,7 +170,8 @@ def test_mistakes(tiny, runs, picture, tmp_path, capsys):
         ("detect", picture): "give --run, or --model and --weights together",
         ("detect", picture, "--run", "nowhere"): "nowhere is not a run folder",
         ("detect", "gone.png", "--run", detector): "gone.png: there is no such file",
-        ("detect", picture, "--run", detector, "--threshold", "nan"): "--threshold must be a finite number, got nan",
+        ("detect", picture, "--run", detector, "--threshold", "nan"): "--threshold must be from 0 to 1, got nan",
+        ("detect", picture, "--run", detector, "--threshold", "50"): "--threshold must be from 0 to 1, got 50",
         ("detect", picture, "--run", detector, "--threshold", "high"): "invalid float value: 'high'",
         ("detect", picture, "--run", detector, "--out", "file"): "file: File exists",
         ("detect", picture, "--run", detector, "--stages"): "--stages are for Faster R-CNN",
@@ -222,7 +223,7 @@ def test_data_sets_by_name(tmp_path, name, inside):
 
 
 @pytest.mark.parametrize(("place", "pictures"), [("annotations", "train2017"), (".", "images"), ("annotations", "JPEGImages")])
-def test_coco_layouts(tmp_path, place, pictures):
+def test_coco_layouts(tmp_path, place, pictures, capsys):
     data = {"images": [{"id": 7, "file_name": "one.png", "width": 8, "height": 6}], "categories": [{"id": 17, "name": "cat"}],
             "annotations": [{"id": 1, "image_id": 7, "category_id": 17, "bbox": [1, 2, 3, 4]}]}
     (tmp_path / place).mkdir(exist_ok=True)
@@ -234,6 +235,8 @@ def test_coco_layouts(tmp_path, place, pictures):
     assert found[0][1]["boxes"].tolist() == [[1, 2, 4, 6]] and found.classes == ("cat",)
     with pytest.raises(DataError, match="with test or val in its name, found instances_train2017.json, captions"):
         detectors.data_set(str(tmp_path), False)
+    (tmp_path / place / "instances_val2017.json").write_text(json.dumps(data | {"categories": [{"id": 17, "name": "dog"}]}))
+    fails(capsys, "train", "faster-rcnn", "--data", tmp_path, words="training pictures are cat, those of the test pictures dog")
 
 
 @pytest.mark.parametrize("name", [name for name, choice in DETECTORS.items() if "small" in choice.constructor])
