@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 import minidl
-from minidl.cli import detect, detectors, main
+from minidl.cli import detect, detection_scores, detectors, main
 from minidl.cli.choices import DETECTORS
 from minidl.data import Scenes
 from minidl.errors import DataError, UsageError
 from minidl.kernels.cpu.compile import cache_folder
 from minidl.models.detect import faster_rcnn
+from minidl.models.detect.parts.detections import Detections
 from minidl.train import RunFolder
 from tests.data.voc_files import annotation_xml, object_xml, write_voc
 from tests.models.detect.tiny import Tiny
@@ -94,6 +95,19 @@ def test_coco_s_metric(tiny, runs, capsys):
 def no_pictures(monkeypatch):
     """They take longer than the training."""
     monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+
+
+def test_labels_become_those_of_the_data():
+    """Which may have fewer classes than the detector, in another order."""
+    places = detection_scores._places(("cat", "dog", "hen"), ["hen", "cat"])
+    found = Detections(np.arange(16.0).reshape(4, 4), np.array([2, 1, 0, 2]), np.array([0.9, 0.8, 0.7, 0.6]))
+    kept = detection_scores._renumbered(found, places)
+    assert kept.labels.tolist() == [0, 1, 0] and kept.scores.tolist() == [0.9, 0.7, 0.6]
+    assert kept.boxes.tolist() == found.boxes[[0, 2, 3]].tolist()
+    none = detection_scores._renumbered(found._replace(labels=np.full(4, 1)), places)
+    assert none.boxes.shape == (0, 4) and none.labels.dtype == np.int64
+    with pytest.raises(UsageError, match="does not know owl; it knows cat, dog, hen"):
+        detection_scores._places(("cat", "dog", "hen"), ["cat", "owl"])
 
 
 def test_dry_run_and_overfit(tiny, no_pictures, tmp_path, capsys):
