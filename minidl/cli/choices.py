@@ -51,6 +51,9 @@ DETECTORS = {
     "faster-rcnn-resnet50-fpn": Detecting("faster_rcnn", "faster_rcnn_resnet50_fpn", pretrained=True, published=True),
     "fast-rcnn": Detecting("fast_rcnn", "fast_rcnn_small", proposals=True),
     "fast-rcnn-vgg16": Detecting("fast_rcnn", "fast_rcnn_vgg16", pretrained=True, proposals=True),
+    "r-cnn": Detecting("rcnn", "rcnn_small", proposals=True),
+    "r-cnn-alexnet": Detecting("rcnn", "rcnn_alexnet", pretrained=True, proposals=True),
+    "r-cnn-vgg16": Detecting("rcnn", "rcnn_vgg16", pretrained=True, proposals=True),
 }
 DEVICE = "where to compute: cpu, cuda (the GPU) or cuda:N (default: cpu)"
 GREY = ("digits", "mnist", "fashion-mnist")

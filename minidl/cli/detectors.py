@@ -16,9 +16,14 @@ PICTURES = ("{0}", "images/{0}", "images", "JPEGImages", ".", "../{0}", "../imag
 
 def recipes(model: str) -> dict:
     """How a detector is trained, by data set; the first is for all others."""
-    from minidl.models.detect.recipe import RECIPES
+    from minidl.models.detect import recipe
 
-    return RECIPES
+    return getattr(family(model), "RECIPES", recipe.RECIPES)
+
+
+def family(model: str):
+    """The module or package of a detector. What is trained otherwise than others has RECIPES there, and R-CNN its own trainer."""
+    return importlib.import_module(DETECT + DETECTORS[one_of(model, DETECTORS, "detector")].module)
 
 
 def default_data(name: str) -> str:
@@ -52,8 +57,8 @@ def trainer_of(config: dict, folder):
         train, test = few(train, config["overfit"], config["batch_size"])
     loader, tested = loaders(config, train, test, config["batch_size"], detection_collate)
     pieces = recipe.training(model, config, train, -(-len(loader) // config["accumulate"]))
-    return DetectionTrainer(model, train=loader, test=tested, run=folder, accumulate=config["accumulate"], amp=config["amp"],
-                            **pieces)
+    trainer = getattr(family(config["model"]), "RCNNTrainer", DetectionTrainer)
+    return trainer(model, train=loader, test=tested, run=folder, accumulate=config["accumulate"], amp=config["amp"], **pieces)
 
 
 def result(trainer, last: dict) -> str:
@@ -68,7 +73,7 @@ def detector(name: str, classes, backbone: str = "", min_size: int = 0, data: st
     ``backbone``: pretrained weights of its convolutions, "imagenet" or a file, "" for none. ``min_size``: to what the shorter
     side of each picture is brought, 0 for the detector's own. ``data`` are the pictures that proposals are searched in.
     """
-    choice = DETECTORS[one_of(name, DETECTORS, "detector")]
+    module, choice = family(name), DETECTORS[name]
     if backbone and not choice.pretrained:
         raise UsageError(f"the small convolutions of {name} have no pretrained weights: leave out --backbone")
     if backbone:
@@ -77,7 +82,9 @@ def detector(name: str, classes, backbone: str = "", min_size: int = 0, data: st
         from minidl.models.detect.proposals import CachedSearch
 
         options["proposer"] = CachedSearch(proposals_folder(), **SEARCH.get(data, {}))
-    found = getattr(importlib.import_module(DETECT + choice.module), choice.constructor)(classes, **options)
+    found = getattr(module, choice.constructor)(classes, **options)
+    if min_size and found.inputs.min_size is None:
+        raise UsageError(f"{name} takes pictures as they are: leave out --min-size")
     if min_size:
         found.inputs.max_size = round(found.inputs.max_size * min_size / found.inputs.min_size)
         found.inputs.min_size = min_size
@@ -100,11 +107,11 @@ def trained(path) -> tuple:
 
 def published(name: str, weights: str):
     """A detector with published weights, "coco", or with those in a file, for COCO's classes."""
-    one_of(name, DETECTORS, "detector")
-    if not DETECTORS[name].published:
+    module, choice = family(name), DETECTORS[name]
+    if not choice.published:
         known = ", ".join(other for other, choice in DETECTORS.items() if choice.published)
         raise UsageError(f"there are no published weights of {name}, only of {known}; what was trained here is in a run folder")
-    return getattr(importlib.import_module(DETECT + DETECTORS[name].module), DETECTORS[name].constructor)(weights=weights)
+    return getattr(module, choice.constructor)(weights=weights)
 
 
 def augment(data) -> None:

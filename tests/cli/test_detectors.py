@@ -8,7 +8,6 @@ from PIL import Image
 
 import minidl
 from minidl.cli import detect, detection_scores, detectors, main
-from minidl.cli.choices import DETECTORS
 from minidl.data import Scenes
 from minidl.errors import DataError, UsageError
 from minidl.kernels.cpu.compile import cache_folder
@@ -253,11 +252,22 @@ def test_coco_layouts(tmp_path, place, pictures, capsys):
     fails(capsys, "train", "faster-rcnn", "--data", tmp_path, words="training pictures are cat, those of the test pictures dog")
 
 
-@pytest.mark.parametrize("name", [name for name, choice in DETECTORS.items() if "small" in choice.constructor])
+@pytest.mark.parametrize("name", ["faster-rcnn", "fast-rcnn"])
 def test_detectors_by_name(name, tmp_path):
     """Their pictures may be brought to another size."""
     model = detectors.detector(name, ["cat", "dog"], min_size=192)
     assert model.classes == ("cat", "dog") and (model.inputs.min_size, model.inputs.max_size) == (192, 320)
+
+
+def test_r_cnn(no_pictures, tmp_path, capsys):
+    """Fine-tuned and fitted in one run; what was fitted is in the checkpoint."""
+    pytest.importorskip("sklearn")
+    code, out, _ = run(capsys, "train", "r-cnn", "--overfit", "2", "--epochs", "1", "--batch-size", "4", "--out", "x")
+    assert code == 0 and "SVMs" in out and out.splitlines()[-1].startswith("test mAP@0.5")
+    assert list((tmp_path / "x/features").iterdir())
+    model, _ = detectors.trained("x")
+    assert np.abs(model.svms.weight.numpy()).max() > 0
+    fails(capsys, "train", "r-cnn", "--min-size", "64", words="r-cnn takes pictures as they are: leave out --min-size")
 
 
 def test_proposals_are_found_beforehand(no_pictures, tmp_path, capsys):
