@@ -1,5 +1,6 @@
 """All stages of training in one run, and how long each data set takes."""
 
+from minidl.data import Subset
 from minidl.models.detect import recipe
 from minidl.models.detect.rcnn.fit import fit
 from minidl.models.detect.recipe import DetectionRecipe
@@ -25,5 +26,6 @@ class RCNNTrainer(DetectionTrainer):
     def tested(self):
         self.model.use_svms = self.model.use_regressors = self.epoch + 1 == self.epochs
         if self.model.use_svms:
-            self.seconds = fit(self.model, self.train.dataset, self.run.path / "features")
+            whole = [index for index in range(len(self.train.dataset)) if index not in self.train.skipped]
+            self.seconds = fit(self.model, Subset(self.train.dataset, whole), self.run.path / "features")
         return super().tested()
