@@ -74,7 +74,8 @@ def faster_rcnn_small(classes: Sequence[str], min_size: int = 128, max_size: int
     ['loss_box_reg', 'loss_classifier', 'loss_objectness', 'loss_rpn_box_reg']
     """
     backbone = SmallBackbone()
-    rpn = RegionProposalNetwork(backbone.channels, AnchorGenerator([[16, 32, 64]]), before_nms=(1000, 500), after_nms=(300, 100))
+    anchors = AnchorGenerator([[16, 32, 64, 128]])
+    rpn = RegionProposalNetwork(backbone.channels, anchors, before_nms=(1000, 500), after_nms=(300, 100))
     return FasterRCNN(classes, backbone, rpn, small_head(backbone.channels, len(classes)), Inputs(min_size, max_size, multiple=8))
 
 
