@@ -366,10 +366,10 @@ def test_alexnet_without_its_last_layer():
 
 # All stages in one run
 
-def trainer(folder, model, every=1):
-    loader = DataLoader(Boxed(), 3, shuffle=True, seed=0, collate_fn=detection_collate)
+def trainer(folder, model, data=None, **options):
+    loader = DataLoader(data or Boxed(), 3, shuffle=True, seed=0, collate_fn=detection_collate, **options)
     test = DataLoader(Boxed(2), collate_fn=detection_collate)
-    return RCNNTrainer(model, optim.SGD(model.parameters(), 0.05), loader, test, RunFolder(folder).create({}), every=every)
+    return RCNNTrainer(model, optim.SGD(model.parameters(), 0.05), loader, test, RunFolder(folder).create({}))
 
 
 def test_a_run_ends_with_svms(tmp_path, monkeypatch):
@@ -384,6 +384,21 @@ def test_a_run_ends_with_svms(tmp_path, monkeypatch):
     again = small()
     again.load_state_dict(run.run.load_checkpoint()["model"])
     assert np.array_equal(again.svms.weight.numpy(), model.svms.weight.numpy())
+
+
+def test_pictures_that_training_skipped_have_no_features(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+
+    class Damaged(Boxed):
+        def load(self, index):
+            if index == 4:
+                raise DataError("4.jpg: truncated")
+            return super().load(index)
+
+    run = trainer(tmp_path, small(proposer=lambda image: Boxed(1)[0][1]["proposals"]), Damaged(), on_error="skip")
+    run.fit(1)
+    assert list(run.train.skipped) == [4] and len(list((tmp_path / "features").iterdir())) == 5
 
 
 def test_a_loss_that_is_no_number_names_the_pictures(tmp_path, monkeypatch):
