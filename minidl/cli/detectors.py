@@ -18,7 +18,8 @@ def recipes(model: str) -> dict:
     """How a detector is trained, by data set; the first is for all others."""
     from minidl.models.detect import recipe
 
-    return getattr(family(model), "RECIPES", recipe.RECIPES)
+    common = recipe.RECIPES if DETECTORS[model].pretrained else recipe.SMALL_RECIPES
+    return getattr(family(model), "RECIPES", common)
 
 
 def family(model: str):

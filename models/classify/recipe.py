@@ -63,10 +63,23 @@ def _warmed(optimizer, config: dict, factor: Callable[[int], float]):
 SCHEDULES = {"cosine": cosine, "steps": steps, "plateau": plateau, "exponential": exponential, "constant": constant}
 
 
+def sgd(parameters, config: dict):
+    """Gradient descent with momentum."""
+    return optim.SGD(parameters, config["lr"], config["momentum"], weight_decay=config["weight_decay"])
+
+
+def adamw(parameters, config: dict):
+    """AdamW, whose first moment is the momentum."""
+    return optim.AdamW(parameters, config["lr"], (config["momentum"], 0.999), weight_decay=config["weight_decay"])
+
+
+OPTIMIZERS = {"sgd": sgd, "adamw": adamw}
+
+
 def training(model, config: dict, data, batches: int) -> dict:
     """What a ``Trainer`` needs besides model and data: optimizer and schedule, for ``batches`` steps an epoch."""
     parameters = parameter_groups(model, config["lr"], config["lower"]) if "tune" in config else model.parameters()
-    optimizer = optim.SGD(parameters, config["lr"], config["momentum"], weight_decay=config["weight_decay"])
+    optimizer = OPTIMIZERS[config.get("optimizer", "sgd")](parameters, config)
     return {"optimizer": optimizer, "schedule": SCHEDULES[config["schedule"]](optimizer, config, batches)}
 
 

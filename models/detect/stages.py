@@ -48,7 +48,7 @@ def stages(detector: FasterRCNN, image) -> Stages:
     >>> from minidl.models import faster_rcnn_small
     >>> seen = stages(faster_rcnn_small(Scenes.classes), Scenes()[0][0])
     >>> seen.place.shape, seen.anchors.shape, seen.bins.shape, len(seen.candidates.boxes) >= len(seen.detections.boxes)
-    ((9, 4), (2304, 4), (25, 4), True)
+    ((12, 4), (3072, 4), (25, 4), True)
     """
     with preserved(detector), no_grad():
         detector.eval()
