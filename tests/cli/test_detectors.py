@@ -1,6 +1,7 @@
 """train, eval and detect for detectors, as a user types them, with a detector that learns in no time."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -268,6 +269,12 @@ def test_r_cnn(no_pictures, tmp_path, capsys):
     model, _ = detectors.trained("x")
     assert np.abs(model.svms.weight.numpy()).max() > 0
     fails(capsys, "train", "r-cnn", "--min-size", "64", words="r-cnn takes pictures as they are: leave out --min-size")
+
+
+def test_r_cnn_without_scikit_learn(monkeypatch, capsys):
+    """Which is said before hours of fine-tuning."""
+    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
+    fails(capsys, "train", "r-cnn", "--overfit", "2", words='pip install "minidl[svm]"')
 
 
 def test_proposals_are_found_beforehand(no_pictures, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """All stages of training in one run, and how long each data set takes."""
 
 from minidl.data import Subset
+from minidl.errors import require
 from minidl.models.detect import recipe
 from minidl.models.detect.rcnn.fit import fit
 from minidl.models.detect.recipe import DetectionRecipe
@@ -22,6 +23,10 @@ class RCNNTrainer(DetectionTrainer):
     """
 
     seconds: dict[str, float]
+
+    def fit(self, epochs):
+        require("sklearn.svm", extra="svm")  # which is needed after the last epoch: say so before the first
+        return super().fit(epochs)
 
     def tested(self):
         self.model.use_svms = self.model.use_regressors = self.epoch + 1 == self.epochs
