@@ -35,15 +35,15 @@ def test_stages(detector):
     kept = batched_nms(*(seen.candidates[k] for k in (0, 2, 1)), detector.roi_heads.nms_threshold)[:100]
     np.testing.assert_array_equal(np.sort(seen.candidates.scores[kept].numpy()), np.sort(expected.scores.numpy()))
     assert len(seen.candidates.boxes) > len(expected.boxes) > 0
-    assert len(seen.anchors) == len(seen.objectness) == 9 * 8 * 12 and 0 <= seen.objectness.min().item() <= 1
+    assert len(seen.anchors) == len(seen.objectness) == 12 * 8 * 12 and 0 <= seen.objectness.min().item() <= 1
     width, height = seen.proposals[:, 2].max().item(), seen.proposals[:, 3].max().item()
     assert 100 < width <= 144.001 and 64 < height <= 96.001 and len(seen.proposals) <= 100
     best = seen.anchors[seen.objectness.argmax().item()].tolist()
-    assert best in seen.place.tolist() and len(seen.place) == 9
+    assert best in seen.place.tolist() and len(seen.place) == 12
     overlaps = box_iou(expected.boxes[:1], seen.proposals).numpy()[0]
     assert seen.region.tolist() == seen.proposals[int(overlaps.argmax())].tolist()
     figure = picture(IMAGE, seen, detector.classes)
-    assert [axes.get_title() for axes in figure.axes][:2] == ["9 of 864 anchors: those around one place",
+    assert [axes.get_title() for axes in figure.axes][:2] == ["12 of 1,152 anchors: those around one place",
                                                               "the 100 anchors with the best objectness"]
 
 
