@@ -33,7 +33,7 @@ RECIPES = {  # of the papers' networks; the first is for data sets that are not 
 }
 _SMALL = DetectionRecipe(epochs=12, batch_size=4, lr=0.001, weight_decay=1e-4, schedule="cosine", min_size=240, optimizer="adamw")
 SMALL_RECIPES = {"voc2007": _SMALL, "scenes": replace(_SMALL, epochs=8, batch_size=8, min_size=0),
-                 "bccd": replace(_SMALL, epochs=40, every=5)}
+                 "bccd": replace(_SMALL, every=4)}
 
 
 def training(model, config: dict, data, batches: int) -> dict:

@@ -31,7 +31,7 @@ def test_unseen_scenes(tmp_path, model):
 
 def test_blood_cells(tmp_path):
     data = str(real_data("bccd_voc"))
-    found, minutes = train(tmp_path / "run", "faster-rcnn", "--data", data, "--epochs", "40", "--every", "40")
+    found, minutes = train(tmp_path / "run", "faster-rcnn", "--data", data, "--epochs", "12", "--every", "12")
     assert found >= 75 and minutes < 90
 
 
