@@ -59,6 +59,8 @@ def pause(typing):
         if X86:
             nothing = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+        else:
+            builder.fence("seq_cst")  # which no compiler leaves out
         return context.get_dummy_value()
 
     return types.void(), code
@@ -72,7 +74,7 @@ def rest(pauses):
 
 
 def pauses(seconds: float) -> int:
-    """How many pauses take so long on this processor: one takes 10 to 100 ns."""
+    """How many pauses take so long on this processor: one takes 1 to 100 ns."""
     rest(1)
     shortest = 1.0
     for _ in range(5):

@@ -27,8 +27,10 @@ from minidl.kernels.cpu.spin import look, pause, pauses, swap, tell
 SERIAL_WORK = 50_000
 PATIENCE = 100e-6  # seconds without work before a thread sleeps, and of waiting for another before the core is offered to it
 
-# Places in a thread's numbers: what it is to do, on a cache line of its own, and how far that is.
+# Places in a thread's numbers: how far its part is, and what that part is. They fill two cache lines, so that a thread which
+# watches its own is not disturbed by what others write.
 STATE, ENTRY, START, STOP, STATUS, NUMBERS = 0, 8, 9, 10, 11, 16
+LINE = 64  # bytes
 DONE, FREE, TAKEN, END = range(4)
 
 _yield = types.ExternalFunction("sched_yield", types.intc()) if os.name == "posix" else pause
@@ -105,12 +107,19 @@ class _Worker:
             self.asleep = False
 
 
+def _on_lines(threads: int) -> np.ndarray:
+    """Numbers of so many threads, (threads, NUMBERS), from the start of a cache line on."""
+    memory = np.zeros(threads * NUMBERS + LINE // 8, np.int64)
+    start = -memory.ctypes.data % LINE // 8
+    return memory[start : start + threads * NUMBERS].reshape(threads, NUMBERS)
+
+
 class _Pool:
     """``threads - 1`` workers. Rebuilt in a forked child, where threads do not survive."""
 
     def __init__(self, threads: int):
         self.threads, self.pid, self.lock, self.patience = threads, os.getpid(), threading.Lock(), pauses(PATIENCE)
-        self.room, self.numbers = np.zeros(ROOM, np.uint8), np.zeros((threads - 1, NUMBERS), np.int64)
+        self.room, self.numbers = np.zeros(ROOM, np.uint8), _on_lines(threads - 1)
         self.workers = [_Worker(own, self.room, self.patience) for own in self.numbers]
 
     def run(self, function, parts: int, items: int, args: tuple) -> None:
@@ -156,7 +165,8 @@ def set_num_threads(threads: int) -> None:
 
 def split(function: Callable, items: int, work: int, *args) -> None:
     """Run ``function(start, stop, *args)`` over ``range(items)``, in parts on all threads if ``work`` (the number of basic
-    operations in all) is worth a hand-off. Parts must write to disjoint memory. Raises RuntimeError for a kernel that fails.
+    operations in all) is worth a hand-off. Parts must write to disjoint memory. A kernel that fails raises its
+    error, or RuntimeError where it was shared.
     """
     if work < SERIAL_WORK or items < 2:
         function(0, items, *args)

@@ -1,6 +1,6 @@
 """Normalisation layers. Batch norm keeps running statistics, by which it normalises after ``eval()``."""
 
-from minidl.errors import ShapeError
+from minidl.errors import ShapeError, UsageError
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter
 from minidl.ops.create import ones, zeros
@@ -147,20 +147,28 @@ class FrozenBatchNorm2d(Module):
 
     @classmethod
     def convert(cls, model: Module) -> Module:
-        """The model, its batch norms frozen as they are now."""
+        """The model, its batch norms frozen as they are now; if it is itself one, what takes its place. Raises UsageError for one
+        that has no running statistics.
+        """
+        if isinstance(model, BatchNorm2d):
+            return cls._of(model)
+        frozen = {norm: cls._of(norm) for norm in model.modules() if isinstance(norm, BatchNorm2d)}
         for module in list(model.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, BatchNorm2d):
-                    setattr(module, name, cls._of(child))
+            for name, child in list(module._modules.items()):
+                if child in frozen:
+                    setattr(module, name, frozen[child])
         return model
 
     @classmethod
     def _of(cls, norm: BatchNorm2d) -> "FrozenBatchNorm2d":
-        frozen = cls(norm.num_features, norm.eps, norm.relu)
-        for name, buffer in frozen.named_buffers():
+        if norm.running_mean is None:
+            raise UsageError("a batch norm without running statistics cannot be frozen: it normalises by the batch alone")
+        frozen = cls(norm.num_features, norm.eps, norm.relu, norm.running_mean.device, norm.running_mean.dtype)
+        for name, _ in list(frozen.named_buffers()):
             given = getattr(norm, name)
-            setattr(frozen, name, buffer.to(norm.running_mean.device) if given is None else given.detach())
-        return frozen
+            if given is not None:
+                setattr(frozen, name, given.detach())
+        return frozen.train(norm.training)
 
     def forward(self, input):
         if input.ndim != 4 or input.shape[1] != self.num_features:

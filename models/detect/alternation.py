@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 
 from minidl import nn
 from minidl.models.detect.faster_rcnn import FasterRCNN
+from minidl.models.detect.parts.detections import Detections
 from minidl.models.detect.parts.detector import Detector
-from minidl.models.detect.parts.inputs import for_training
+from minidl.models.detect.parts.inputs import Batch, for_training
 from minidl.nn.utils import device_of
 from minidl.tape import no_grad
 from minidl.tensor import Tensor
@@ -24,7 +25,8 @@ def four_steps(make: Callable[[], FasterRCNN], train: Callable[[Detector], objec
     """The detector after four steps of training.
 
     ``make`` gives a new detector, each time with the same pretrained convolutions, if any; ``train`` minimises the losses of the
-    ``Detector`` that it is given, along those of its parameters that require gradients. Batch norms of what is kept are frozen.
+    ``Detector`` that it is given, as a ``DetectionTrainer`` does, along those of its parameters that get gradients.
+    Batch norms of what is kept are frozen.
 
     >>> from minidl.models import faster_rcnn_small
     >>> steps = []
@@ -49,32 +51,44 @@ def _keep(part: nn.Module) -> None:
 
 
 class ProposalLosses(Detector):
-    """The losses of a Faster R-CNN's region proposal network alone."""
+    """A Faster R-CNN with the losses of its region proposal network alone."""
 
     def __init__(self, detector: FasterRCNN):
         super().__init__()
-        self.classes, self.inputs = detector.classes, detector.inputs
-        self.backbone, self.rpn = detector.backbone, detector.rpn
+        self.classes, self.detector = detector.classes, detector
 
     def losses(self, images: Sequence, targets: Sequence[dict]) -> dict[str, Tensor]:
         """"loss_objectness" and "loss_rpn_box_reg"."""
-        batch = self.inputs(images, device_of(self))
-        return self.rpn(self.backbone(batch.images), batch, for_training(targets, batch))[1]
+        batch = self.detector.inputs(images, device_of(self))
+        features = self.detector.backbone(batch.images)
+        return self.detector.rpn(features, batch, for_training(targets, batch, len(self.classes)))[1]
+
+    def detect(self, images: Sequence) -> list[Detections]:
+        """What the detector finds, whose head knows nothing yet in the first step."""
+        return self.detector.detect(images)
 
 
 class RegionLosses(Detector):
-    """The losses of a Faster R-CNN's head alone, from the proposals of another one, or of its own."""
+    """A Faster R-CNN with the losses of its head alone, from the proposals of another one, or from its own."""
 
     def __init__(self, detector: FasterRCNN, proposer: FasterRCNN):
         super().__init__()
-        self.classes, self.inputs = detector.classes, detector.inputs
-        self.backbone, self.roi_heads, self.proposer = detector.backbone, detector.roi_heads, proposer
+        self.classes, self.detector, self.proposer = detector.classes, detector, proposer
 
     def losses(self, images: Sequence, targets: Sequence[dict]) -> dict[str, Tensor]:
         """"loss_classifier" and "loss_box_reg"."""
-        batch = self.inputs(images, device_of(self))
-        features = self.backbone(batch.images)
-        with no_grad():
-            theirs = features if self.proposer.backbone is self.backbone else self.proposer.backbone(batch.images)
-            proposals, _ = self.proposer.rpn(theirs, batch)
-        return self.roi_heads.losses(features, proposals, batch, for_training(targets, batch))
+        batch = self.detector.inputs(images, device_of(self))
+        features = self.detector.backbone(batch.images)
+        proposals = self._proposals(features, batch)
+        return self.detector.roi_heads.losses(features, proposals, batch, for_training(targets, batch, len(self.classes)))
+
+    def detect(self, images: Sequence) -> list[Detections]:
+        """What the detector's head finds in the proposals that it learns from."""
+        batch = self.detector.inputs(images, device_of(self))
+        features = self.detector.backbone(batch.images)
+        return self.detector.roi_heads.detect(features, self._proposals(features, batch), batch)
+
+    @no_grad()
+    def _proposals(self, features: list[Tensor], batch: Batch) -> list[Tensor]:
+        theirs = features if self.proposer is self.detector else self.proposer.backbone(batch.images)
+        return self.proposer.rpn(theirs, batch)[0]

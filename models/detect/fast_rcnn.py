@@ -45,7 +45,7 @@ class FastRCNN(Detector):
     def losses(self, images: Sequence, targets: Sequence[dict]) -> dict[str, Tensor]:
         """The two losses by name; raises DataError for targets without proposals, and for boxes that are none."""
         batch = self.inputs(images, device_of(self))
-        targets = for_training(targets, batch, with_proposals=True)
+        targets = for_training(targets, batch, len(self.classes), with_proposals=True)
         features = self.backbone(batch.images)
         return self.roi_heads.losses(features, [target["proposals"] for target in targets], batch, targets)
 
@@ -105,4 +105,4 @@ def fast_rcnn_vgg16(classes: Sequence[str], weights_backbone=None, proposer: Cal
     """
     vgg = vgg16(weights=weights_backbone)
     head = vgg_head(vgg, len(classes), samples=64, background_from=0.1)
-    return FastRCNN(classes, VGGBackbone(vgg), head, Inputs(600, 1000, multiple=16), proposer)
+    return FastRCNN(classes, VGGBackbone(vgg, weights_backbone is not None), head, Inputs(600, 1000, multiple=16), proposer)

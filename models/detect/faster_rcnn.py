@@ -51,7 +51,7 @@ class FasterRCNN(Detector):
     def losses(self, images: Sequence, targets: Sequence[dict]) -> dict[str, Tensor]:
         """The four losses by name; raises DataError for boxes that are none, see ``parts.inputs.for_training``."""
         batch = self.inputs(images, device_of(self))
-        targets = for_training(targets, batch)
+        targets = for_training(targets, batch, len(self.classes))
         features = self.backbone(batch.images)
         proposals, losses = self.rpn(features, batch, targets)
         return losses | self.roi_heads.losses(features, proposals, batch, targets)
@@ -81,7 +81,7 @@ def faster_rcnn_small(classes: Sequence[str], min_size: int = 128, max_size: int
 
 def small_head(channels: int, classes: int, **options) -> RoIHeads:
     """The head of the small detectors: RoIAlign 5x5, two layers of 256."""
-    return RoIHeads(RegionPooling(5, sampling=2), TwoMLPHead(channels, 5, 256), BoxPredictor(256, classes), samples=64,
+    return RoIHeads(RegionPooling(5, sampling=2), TwoMLPHead.new(channels, 5, 256), BoxPredictor(256, classes), samples=64,
                     **options)
 
 
@@ -94,13 +94,13 @@ def faster_rcnn_vgg16(classes: Sequence[str], weights_backbone=None) -> FasterRC
     vgg = vgg16(weights=weights_backbone)
     anchors = AnchorGenerator([[128, 256, 512]])
     rpn = RegionProposalNetwork(512, anchors, inside_only=True, before_nms=(12000, 6000), after_nms=(2000, 300), min_size=16)
-    return FasterRCNN(classes, VGGBackbone(vgg), rpn, vgg_head(vgg, len(classes)), Inputs(600, 1000, multiple=16))
+    backbone = VGGBackbone(vgg, weights_backbone is not None)
+    return FasterRCNN(classes, backbone, rpn, vgg_head(vgg, len(classes)), Inputs(600, 1000, multiple=16))
 
 
 def vgg_head(vgg: nn.Module, classes: int, **options) -> RoIHeads:
     """The head of Fast and Faster R-CNN with VGG-16: its linear layers but the last."""
-    head = TwoMLPHead(512, 7, 4096, dropout=0.5)
-    head.fc6, head.fc7 = vgg.classifier[0], vgg.classifier[3]
+    head = TwoMLPHead(vgg.classifier[0], vgg.classifier[3], dropout=0.5)
     return RoIHeads(RegionPooling(7), head, BoxPredictor(4096, classes), **options)
 
 
@@ -138,12 +138,12 @@ def faster_rcnn_resnet50_fpn(classes: Sequence[str] = COCO_CLASSES, weights=None
         nn.FrozenBatchNorm2d.convert(resnet)
     body = ResNetBody(resnet, trainable=3 if frozen else 5)
     anchors = AnchorGenerator([[32], [64], [128], [256], [512]])
-    heads = RoIHeads(RegionPooling(7, sampling=2, maps=4), TwoMLPHead(256, 7), BoxPredictor(1024, len(classes)), samples=512,
+    heads = RoIHeads(RegionPooling(7, sampling=2, maps=4), TwoMLPHead.new(256, 7), BoxPredictor(1024, len(classes)), samples=512,
                      beta=1 / 9, nms_threshold=0.5)
     model = FasterRCNN(classes, BackboneWithFPN(body, [256, 512, 1024, 2048]), RegionProposalNetwork(256, anchors), heads,
                        Inputs())
     with_weights(model, "faster_rcnn_resnet50_fpn", weights, "coco", _renamed)
-    if weights == "coco":  # which were trained without
+    if weights is not None:  # the published ones were trained without
         for layer in model.modules():
             if isinstance(layer, nn.FrozenBatchNorm2d):
                 layer.eps = 0.0

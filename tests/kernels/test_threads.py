@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numba import types
 
 import minidl
 from minidl.kernels.cpu import calls, threads
 from minidl.kernels.cpu.compile import jit
 
 MUCH = 10**9
+thread_number = types.ExternalFunction("pthread_self", types.uintp())
 
 
 @jit
@@ -52,6 +54,23 @@ def test_threads_wake_up_from_any_sleep(pool, pause):
             time.sleep(pause)
             threads.split(count, 5, MUCH, seen, turns)
         assert (seen == 5 * turns).all()
+
+
+@jit
+def who(start, stop, seen, turns):
+    for i in range(start, stop):
+        for _ in range(turns):
+            seen[i] = thread_number()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks the system who runs")
+def test_parts_run_on_threads_of_their_own(pool):
+    """Long parts, with threads awake: not all are left to the caller. (Of more threads than cores some may sleep.)"""
+    numbers, seen = set(), np.zeros(pool, np.uint64)
+    for _ in range(200):
+        threads.split(who, pool, MUCH, seen, 20_000)
+        numbers = max(numbers, set(seen.tolist()), key=len)
+    assert len(numbers) >= min(pool, 2)
 
 
 @jit

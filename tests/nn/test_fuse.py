@@ -58,6 +58,13 @@ def test_frozen_batch_norms():
     assert model.state_dict().keys() == {name for name in names if not name.endswith("num_batches_tracked")}
     assert not any("bn" in name for name, _ in model.named_parameters())
     np.testing.assert_allclose(model(x).detach().numpy(), before, atol=1e-5 * abs(before).max())
+    shared, alone = nn.BatchNorm2d(3, affine=False, dtype=minidl.float64).eval(), nn.BNReLU2d(3)
+    both = nn.FrozenBatchNorm2d.convert(nn.Sequential(shared, nn.ReLU(), shared))
+    assert kinds(both) == ["Sequential", "FrozenBatchNorm2d", "ReLU"] and both[0] is both[2] and not both[0].training
+    assert both(minidl.ones(1, 3, 2, 2, dtype=minidl.float64)).dtype == np.float64
+    assert type(nn.FrozenBatchNorm2d.convert(alone)) is nn.FrozenBatchNorm2d
+    with pytest.raises(UsageError, match="without running statistics"):
+        nn.FrozenBatchNorm2d.convert(nn.BatchNorm2d(3, track_running_stats=False))
     (gx,) = minidl.autograd.grad(model(x.requires_grad_()).sum(), x)
     assert gx.isfinite().all() and (gx != 0).any()
     check(model.eval(), 2, 3, 40, 33)

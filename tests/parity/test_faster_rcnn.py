@@ -196,7 +196,7 @@ def test_targets_move_as_theirs(models, pictures):
     boxes = np.array([[5, 6, 60, 50.5]], np.float32)
     _, theirs = models[0].transform([torch.tensor(pictures[0])], [{"boxes": torch.tensor(boxes), "labels": torch.tensor([1])}])
     batch = models[1].inputs(pictures[:1], "cpu")
-    mine = for_training([{"boxes": minidl.tensor(boxes), "labels": minidl.tensor([0])}], batch)
+    mine = for_training([{"boxes": minidl.tensor(boxes), "labels": minidl.tensor([0])}], batch, 1)
     np.testing.assert_allclose(mine[0]["boxes"].numpy(), theirs[0]["boxes"].numpy(), rtol=1e-6)
 
 

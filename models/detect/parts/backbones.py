@@ -33,17 +33,17 @@ class SmallBackbone(nn.Module):
 
 
 class VGGBackbone(nn.Module):
-    """VGG up to its last convolution, without the pooling after it: one map of 512 channels at 1/16. The first two blocks keep
-    their weights, as in Fast R-CNN (section 4.5).
+    """VGG up to its last convolution, without the pooling after it: one map of 512 channels at 1/16. Where it is ``pretrained``,
+    the first two blocks keep their weights, as in Fast R-CNN (section 4.5).
     """
 
     channels = 512
 
-    def __init__(self, vgg: VGG):
+    def __init__(self, vgg: VGG, pretrained: bool):
         super().__init__()
         self.features = nn.Sequential(*list(vgg.features)[:-1])
         pools = [place for place, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
-        for layer in list(self.features)[: pools[1]]:
+        for layer in list(self.features)[: pools[1] if pretrained else 0]:
             layer.requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.data.detection import pad_images
-from minidl.errors import DataError, ShapeError, UsageError
+from minidl.errors import DataError, DtypeError, ShapeError, UsageError
 from minidl.models.classify.recipe import DEVIATION, MEAN
 from minidl.ops.boxes import clip_boxes_to_image
 from minidl.ops.gather import nonzero
@@ -50,19 +50,21 @@ class Inputs:
         self.mean, self.deviation = (np.array(numbers, np.float32).reshape(3, 1, 1) for numbers in (mean, deviation))
 
     def __call__(self, images: Sequence, device) -> Batch:
-        """Raises ShapeError for what are no pictures (3, H, W)."""
+        """Raises ShapeError for what are no pictures (3, H, W), DtypeError for signed integers."""
         originals, ready = [], []
         for image in images:
             image = astensor(image)
             if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
                 raise ShapeError(f"a detector takes pictures (3, H, W), got shape {image.shape}")
+            if image.dtype.kind == "i":
+                raise DtypeError(f"a detector takes pictures of uint8, or of floating numbers from 0 to 1, got {image.dtype}")
             image = image.to(device)
             originals.append(image.shape[1:])
             ready.append(self._resized(self._normalised(image)))
         return Batch(pad_images(ready, self.multiple), [image.shape[1:] for image in ready], originals)
 
     def _normalised(self, image: Tensor) -> Tensor:
-        image = image.float() / 255 if image.dtype.kind == "u" else image
+        image = image.float() / 255 if image.dtype.kind == "u" else image.float()
         return (image - tensor(self.mean, device=image.device)) / tensor(self.deviation, device=image.device)
 
     def _resized(self, image: Tensor) -> Tensor:
@@ -83,22 +85,30 @@ def rescaled(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tenso
     return boxes * tensor([right, down, right, down], device=boxes.device)
 
 
-def for_training(targets: Sequence[dict], batch: Batch, with_proposals: bool = False) -> list[dict]:
-    """Boxes, labels and proposals of each picture, as it is in the batch: without difficult objects, clipped to the picture.
+def for_training(targets: Sequence[dict], batch: Batch, classes: int, with_proposals: bool = False) -> list[dict]:
+    """Boxes, labels and proposals of each picture, as it is in the batch, and where it is: without difficult objects, clipped to
+    the picture.
 
-    Raises DataError, with the picture's ``image_id``, for boxes that are inverted or empty, hold NaN or lie outside of it, and
-    where there are no proposals that the detector needs.
+    Raises DataError, with the picture's ``image_id``, for boxes that are inverted or empty, hold NaN or lie outside of it, for
+    labels that are not one of ``classes`` for each box, and where there are no proposals that the detector needs.
     """
     if len(targets) != len(batch.sizes):
         raise ShapeError(f"expected a target for each picture, got {len(targets)} for {len(batch.sizes)}")
     if with_proposals and not all("proposals" in target for target in targets):
         raise DataError("this detector learns from proposals: each target needs its `proposals` (P, 4), see "
                         "minidl.models.detect.proposals.WithProposals")
-    return [_for_training(target, *sizes) for target, *sizes in zip(targets, batch.originals, batch.sizes, strict=True)]
+    kinds, device = ("boxes", "labels", "difficult", "proposals"), batch.images.device
+    here = [{name: astensor(value).to(device) if name in kinds else value for name, value in target.items()}
+            for target in targets]
+    return [_for_training(target, classes, *sizes)
+            for target, *sizes in zip(here, batch.originals, batch.sizes, strict=True)]
 
 
-def _for_training(target: dict, old: tuple[int, int], new: tuple[int, int]) -> dict:
-    boxes, labels = astensor(target["boxes"]).float(), astensor(target["labels"])
+def _for_training(target: dict, classes: int, old: tuple[int, int], new: tuple[int, int]) -> dict:
+    boxes, labels = target["boxes"].float(), target["labels"]
+    if labels.shape != boxes.shape[:1] or len(labels) and not 0 <= labels.min().item() <= labels.max().item() < classes:
+        raise DataError(f"picture {_name(target)}: expected a label from 0 to {classes - 1} for each of {len(boxes)} boxes, got "
+                        f"{labels.tolist()}")
     if "difficult" in target:
         kept = nonzero(~target["difficult"], as_tuple=True)[0]
         boxes, labels = boxes[kept], labels[kept]

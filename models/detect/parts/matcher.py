@@ -2,6 +2,7 @@
 
 from minidl.kernels import namespace
 from minidl.ops.boxes import box_iou
+from minidl.ops.create import full
 from minidl.ops.gather import nonzero
 from minidl.ops.join import cat
 from minidl.ops.random import randperm
@@ -15,7 +16,8 @@ class Matcher:
     """Each box gets the object it overlaps most, by intersection over union, if that is ``high`` or more.
 
     Boxes below ``low`` are background, those between the two are neither. With ``low_quality`` the boxes that overlap an object
-    more than all others do, ties included, get the object that they overlap most, however little it is: no object is left out.
+    more than all others do, ties included, get the object that they overlap most, however little it is: no object is left out
+    that a box overlaps at all. (In torchvision one that no box overlaps makes all boxes without overlap positive.)
     Boxes that overlap none by ``least`` are too easy to be background, and neither as well.
 
     Source: Ren et al., "Faster R-CNN" (2015), section 3.1.2.
@@ -34,7 +36,7 @@ class Matcher:
     def __call__(self, objects, boxes) -> Tensor:
         """For objects (L, 4) and boxes (N, 4) of one image the object of each box, int64 (N,): -1 background, -2 neither."""
         if len(objects) == 0:
-            return wrap(boxes.array[:, 0].astype("int64") * 0 + (BETWEEN if self.least else BACKGROUND))
+            return full((len(boxes),), BETWEEN if self.least else BACKGROUND, device=boxes.device)
         iou = box_iou(objects, boxes).array
         iou = namespace(iou).nan_to_num(iou)  # two empty boxes overlap by 0 / 0: not at all
         best, found = iou.max(0), iou.argmax(0)
@@ -43,7 +45,7 @@ class Matcher:
         matched[best < self.low] = BACKGROUND
         matched[best < self.least] = BETWEEN
         if self.low_quality and matched.size:
-            closest = (iou == iou.max(1, keepdims=True)).any(0)
+            closest = ((iou > 0) & (iou == iou.max(1, keepdims=True))).any(0)
             matched[closest] = found[closest]
         return wrap(matched)
 
@@ -54,7 +56,7 @@ class BalancedSampler:
     What is missing of these is filled up with background; where that is short, there are fewer.
 
     >>> import minidl
-    >>> positive, negative = BalancedSampler(4, 0.5)(minidl.tensor([1, 0, 0, 0, -1]))
+    >>> positive, negative = BalancedSampler(4, 0.5)(minidl.tensor([7, -1, -1, -1, -2]))
     >>> positive, negative.shape
     (tensor([0]), (3,))
     """
@@ -62,10 +64,10 @@ class BalancedSampler:
     def __init__(self, batch_size: int, positive_fraction: float):
         self.batch_size, self.positive_fraction = batch_size, positive_fraction
 
-    def __call__(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """For labels (N,), 1 for boxes with an object, 0 for background and -1 for neither, the indices of those chosen."""
-        positive = _some(nonzero(labels > 0, as_tuple=True)[0], int(self.batch_size * self.positive_fraction))
-        return positive, _some(nonzero(labels == 0, as_tuple=True)[0], self.batch_size - len(positive))
+    def __call__(self, matched: Tensor) -> tuple[Tensor, Tensor]:
+        """The indices of those chosen, with an object and of the background, from what ``Matcher`` says of all boxes (N,)."""
+        positive = _some(nonzero(matched >= 0, as_tuple=True)[0], int(self.batch_size * self.positive_fraction))
+        return positive, _some(nonzero(matched == BACKGROUND, as_tuple=True)[0], self.batch_size - len(positive))
 
 
 def _some(indices: Tensor, count: int) -> Tensor:

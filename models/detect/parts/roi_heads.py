@@ -15,7 +15,7 @@ from minidl import nn
 from minidl.models.detect.parts.coder import BoxCoder
 from minidl.models.detect.parts.detections import Detections, best
 from minidl.models.detect.parts.inputs import Batch, rescaled
-from minidl.models.detect.parts.matcher import BACKGROUND, BalancedSampler, Matcher, with_objects
+from minidl.models.detect.parts.matcher import BalancedSampler, Matcher, with_objects
 from minidl.models.detect.parts.rpn import draw
 from minidl.ops.boxes import box_area, clip_boxes_to_image
 from minidl.ops.cross_entropy import cross_entropy
@@ -71,12 +71,16 @@ class RegionPooling(nn.Module):
 
 
 class TwoMLPHead(nn.Module):
-    """Regions (K, C, P, P) -> two linear layers with ReLU, and dropout if any -> (K, width)."""
+    """Regions (K, C, P, P) -> two linear layers with ReLU, and dropout if any -> (K, F)."""
 
-    def __init__(self, channels: int, size: int, width: int = 1024, dropout: float = 0.0):
+    def __init__(self, fc6: nn.Linear, fc7: nn.Linear, dropout: float = 0.0):
         super().__init__()
-        self.fc6, self.fc7 = nn.Linear(channels * size * size, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.fc6, self.fc7, self.dropout = fc6, fc7, nn.Dropout(dropout)
+
+    @classmethod
+    def new(cls, channels: int, size: int, width: int = 1024) -> "TwoMLPHead":
+        """One that is yet to learn, for regions (K, channels, size, size)."""
+        return cls(nn.Linear(channels * size * size, width), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.dropout(self.fc6(x.flatten(1)).relu())
@@ -133,7 +137,7 @@ class RoIHeads(nn.Module):
         chosen, labels, wanted = [], [], []
         for boxes, target in zip(with_objects(proposals, targets), targets, strict=True):
             matched = self.matcher(target["boxes"], boxes)
-            positive, negative = self.sampler((matched >= 0).long() - (matched < BACKGROUND).long())
+            positive, negative = self.sampler(matched)
             of = matched[positive]
             chosen.append(boxes[cat([positive, negative])])
             labels.append(cat([target["labels"][of] + 1, negative * 0]))

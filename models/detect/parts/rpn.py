@@ -11,7 +11,7 @@ from minidl import nn
 from minidl.models.detect.parts.anchors import AnchorGenerator
 from minidl.models.detect.parts.coder import BoxCoder
 from minidl.models.detect.parts.inputs import Batch
-from minidl.models.detect.parts.matcher import BACKGROUND, BalancedSampler, Matcher
+from minidl.models.detect.parts.matcher import BETWEEN, BalancedSampler, Matcher
 from minidl.ops.boxes import clip_boxes_to_image, remove_small_boxes
 from minidl.ops.create import full
 from minidl.ops.join import cat
@@ -112,7 +112,7 @@ class RegionProposalNetwork(nn.Module):
         chosen_scores, truths, errors = [], [], 0.0
         for picture, (target, size) in enumerate(zip(targets, batch.sizes, strict=True)):
             matched = self.assigned(target["boxes"], anchors, size)
-            positive, negative = self.sampler((matched >= 0).long() - (matched < BACKGROUND).long())
+            positive, negative = self.sampler(matched)
             chosen = cat([positive, negative])
             chosen_scores.append(scores[picture][chosen])
             truths.append((matched[chosen] >= 0).to(scores.dtype))
@@ -130,9 +130,9 @@ class RegionProposalNetwork(nn.Module):
             return self.matcher(objects, anchors)
         edges, (height, width) = anchors.array, size
         inside = ((edges[:, :2] >= 0).all(1) & (edges[:, 2] <= width) & (edges[:, 3] <= height)).nonzero()[0]
-        matched = anchors.array[:, 0].astype("int64") * 0 + BACKGROUND - 1
-        matched[inside] = self.matcher(objects, anchors[wrap(inside)]).array
-        return wrap(matched)
+        matched = full((len(anchors),), BETWEEN, device=anchors.device)
+        matched.array[inside] = self.matcher(objects, anchors[wrap(inside)]).array
+        return matched
 
 
 def _by_place(x: Tensor, numbers: int) -> Tensor:

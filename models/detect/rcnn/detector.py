@@ -68,13 +68,13 @@ class RCNN(Detector):
         and where there is no region at all.
         """
         batch = self.inputs(images, device_of(self))
-        targets = for_training(targets, batch, with_proposals=True)
+        targets = for_training(targets, batch, len(self.classes), with_proposals=True)
         regions = [cat([target["boxes"], target["proposals"]]) for target in targets]
         labels = [self._labels(target, boxes) for target, boxes in zip(targets, regions, strict=True)]
         rois, labels = numbered(regions), cat(labels)
         if not len(rois):
             raise DataError(f"{len(targets)} pictures have neither objects nor proposals, so there is nothing to learn from")
-        chosen = cat(self.sampler(labels))
+        chosen = cat(self.sampler(labels - 1))
         return {"loss_classifier": cross_entropy(self.fc8(self.features(batch.images, rois[chosen])[1]), labels[chosen])}
 
     def _labels(self, target: dict, boxes: Tensor) -> Tensor:

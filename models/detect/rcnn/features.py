@@ -56,7 +56,7 @@ class RegionFeatures:
         """Raises DataError as ``RCNN.losses``."""
         image, target = self.dataset[index]
         batch = self.detector.inputs([image], device_of(self.detector))
-        target = for_training([tensors(target)], batch, with_proposals=True)[0]
+        target = for_training([tensors(target)], batch, len(self.detector.classes), with_proposals=True)[0]
         objects = target["boxes"]
         boxes = cat([objects, target["proposals"]])
         overlaps = np.nan_to_num(box_iou(objects, boxes).numpy())  # two empty boxes overlap by 0 / 0: not at all

@@ -31,6 +31,7 @@ def test_steps():
     def train(detector):
         before = [state(model) for model in made]
         optimizer = minidl.optim.SGD([p for p in detector.parameters() if p.requires_grad], 0.1)
+        optimizer.zero_grad()
         losses = detector.train()([image], targets)
         minidl.stack(list(losses.values())).sum().backward()
         optimizer.step()

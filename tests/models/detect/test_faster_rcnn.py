@@ -118,7 +118,7 @@ def test_no_anchor_inside_gives_no_loss():
 
 def heads(classes=3, **options):
     minidl.manual_seed(1)
-    made = RoIHeads(RegionPooling(2), TwoMLPHead(5, 2, 7), BoxPredictor(7, classes), **options)
+    made = RoIHeads(RegionPooling(2), TwoMLPHead.new(5, 2, 7), BoxPredictor(7, classes), **options)
     nn.init.normal_(made.box_predictor.cls_score.weight, 0, 2.0)
     nn.init.normal_(made.box_predictor.bbox_pred.weight, 0, 1.0)
     return made

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.errors import DataError, ShapeError, UsageError
+from minidl.errors import DataError, DtypeError, ShapeError, UsageError
 from minidl.models.detect.parts.anchors import AnchorGenerator
 from minidl.models.detect.parts.coder import BoxCoder
 from minidl.models.detect.parts.inputs import Inputs, for_training, rescaled
@@ -97,12 +97,18 @@ def test_matcher_by_loops(low_quality, least):
     for k, matched in enumerate(found):
         column = [row[k] for row in table]
         best = column.index(max(column))
-        if low_quality and any(math.isclose(row[k], max(row), abs_tol=1e-7) for row in table):
+        if low_quality and any(row[k] > 0 and math.isclose(row[k], max(row), abs_tol=1e-7) for row in table):
             expected = best
         else:
             expected = best if column[best] >= 0.5 else -2 if column[best] >= 0.3 or column[best] < least else -1
         assert matched == expected
     assert {-2, -1} <= set(found) and max(found) >= 0
+
+
+def test_an_object_that_no_box_overlaps_makes_none_positive():
+    objects = minidl.tensor([[100.0, 100.0, 110.0, 110.0]])
+    boxes = minidl.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
+    assert Matcher(0.7, 0.3, True)(objects, boxes).tolist() == [-1, -1]
 
 
 def test_matcher_of_nothing():
@@ -121,16 +127,16 @@ def test_matcher_of_empty_boxes_takes_none():
 @pytest.mark.parametrize("positives, negatives, expected", [(3, 50, (3, 13)), (40, 50, (4, 12)), (40, 2, (4, 2)), (0, 9, (0, 9)),
                                                             (0, 0, (0, 0))])
 def test_sampler_counts(positives, negatives, expected):
-    labels = minidl.tensor(np.random.default_rng(4).permutation(np.repeat([1, 0, -1], [positives, negatives, 7])))
+    labels = minidl.tensor(np.random.default_rng(4).permutation(np.repeat([5, -1, -2], [positives, negatives, 7])))
     minidl.manual_seed(0)
     positive, negative = BalancedSampler(16, 0.25)(labels)
     assert (len(positive), len(negative)) == expected
-    for chosen, label in ((positive, 1), (negative, 0)):
+    for chosen, label in ((positive, 5), (negative, -1)):
         assert (labels[chosen] == label).all() and len(set(chosen.tolist())) == len(chosen) and chosen.dtype == np.int64
 
 
 def test_sampler_chooses_anew():
-    labels, sampler = minidl.tensor(np.repeat([1, 0], 50)), BalancedSampler(16, 0.5)
+    labels, sampler = minidl.tensor(np.repeat([0, -1], 50)), BalancedSampler(16, 0.5)
     minidl.manual_seed(0)
     assert sampler(labels)[0].tolist() != sampler(labels)[0].tolist()
 
@@ -147,6 +153,15 @@ def test_inputs_keep_numbers_where_nothing_is_resized():
         np.testing.assert_allclose(batch.images.numpy()[0, channel, :24, :40], (pictures[0][channel] / 255 - mean) / deviation,
                                    rtol=1e-5, atol=1e-6)
     assert (batch.images.numpy()[1, :, 24:] == 0).all() and (batch.images.numpy()[1, :, :, 36:] == 0).all()
+
+
+def test_inputs_take_any_floating_numbers():
+    picture = np.random.default_rng(7).random((3, 8, 9))
+    batch = Inputs(8, 9)([picture, picture.astype(np.float16)], "cpu")
+    assert batch.images.dtype == np.float32
+    np.testing.assert_allclose(batch.images.numpy()[0], batch.images.numpy()[1], atol=5e-3)  # half a digit of float16, over 0.2
+    with pytest.raises(DtypeError, match="uint8, or of floating numbers"):
+        Inputs(8, 9)([np.zeros((3, 8, 8), np.int64)], "cpu")
 
 
 @pytest.mark.parametrize("picture", [np.zeros((1, 8, 8), np.uint8), np.zeros((8, 8), np.uint8), np.zeros((3, 0, 8), np.uint8)])
@@ -174,22 +189,29 @@ def batch():
 def test_targets_are_clipped_scaled_and_rid_of_difficult_objects(batch):
     given = target([[-3, 2, 4, 6], [1, 1, 5, 5], [2, 3, 99, 99]], difficult=minidl.tensor([False, True, False]),
                    proposals=minidl.tensor([[0.0, -8.0, 16.0, 50.0]]))
-    found, = for_training([given], batch)
+    found, = for_training([given], batch, 3)
     assert found["boxes"].tolist() == [[0, 4, 8, 12], [4, 6, 32, 20]] and found["labels"].tolist() == [0, 2]
     assert found["proposals"].tolist() == [[0, 0, 32, 20]]
 
 
 def test_pictures_without_objects_are_fine(batch):
-    found, = for_training([target([])], batch)
+    found, = for_training([target([])], batch, 3)
     assert found["boxes"].shape == (0, 4) and found["labels"].shape == (0,)
 
 
 @pytest.mark.parametrize("box", [[5, 2, 3, 4], [5, 2, 5, 4], [1, math.nan, 3, 4], [20, 1, 30, 4]])
 def test_boxes_that_are_none_name_their_picture(batch, box):
     with pytest.raises(DataError, match="picture 41: the box .* 16 x 10 pixels"):
-        for_training([target([[1, 1, 3, 3], box])], batch)
+        for_training([target([[1, 1, 3, 3], box])], batch, 3)
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 3], [-1, 0], [[0, 1]]])
+def test_labels_that_are_none_name_their_picture(batch, labels):
+    given = target([[1, 1, 3, 3], [2, 2, 4, 4]]) | {"labels": minidl.tensor(labels)}
+    with pytest.raises(DataError, match="picture 41: expected a label from 0 to 2 for each of 2 boxes"):
+        for_training([given], batch, 3)
 
 
 def test_a_target_for_each_picture(batch):
     with pytest.raises(ShapeError, match="got 2 for 1"):
-        for_training([target([]), target([])], batch)
+        for_training([target([]), target([])], batch, 3)
