@@ -6,6 +6,7 @@ A thread that sleeps takes some 50 us to wake up, as long as a small kernel runs
 import platform
 import time
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -53,32 +54,31 @@ def swap(typing, array, index, old, new):
 
 @intrinsic
 def pause(typing):
-    """Let the processor rest for some cycles."""
+    """Let the processor rest for some cycles, where it can."""
 
     def code(context, builder, signature, args):
         if X86:
             nothing = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
-        else:
-            builder.fence("seq_cst")  # which no compiler leaves out
         return context.get_dummy_value()
 
     return types.void(), code
 
 
 @jit
-def rest(pauses):
-    """Do nothing, so many times."""
-    for _ in range(pauses):
+def rest(numbers, looks):
+    """Look at a number and pause, so many times, as one who waits does."""
+    for _ in range(looks):
+        look(numbers, 0)
         pause()
 
 
-def pauses(seconds: float) -> int:
-    """How many pauses take so long on this processor: one takes 1 to 100 ns."""
-    rest(1)
-    shortest = 1.0
+def looks(seconds: float) -> int:
+    """How many looks, with a pause after each, take so long on this processor: one takes 1 to 100 ns."""
+    numbers, shortest = np.zeros(1, np.int64), 1.0
+    rest(numbers, 1)
     for _ in range(5):
         start = time.perf_counter()
-        rest(1000)
+        rest(numbers, 1000)
         shortest = min(shortest, time.perf_counter() - start)
     return max(1, round(1000 * seconds / shortest))

@@ -22,7 +22,7 @@ from numba import types
 
 from minidl.kernels.cpu.calls import ROOM, address, call, packed
 from minidl.kernels.cpu.compile import jit
-from minidl.kernels.cpu.spin import look, pause, pauses, swap, tell
+from minidl.kernels.cpu.spin import look, looks, pause, swap, tell
 
 SERIAL_WORK = 50_000
 PATIENCE = 100e-6  # seconds without work before a thread sleeps, and of waiting for another before the core is offered to it
@@ -72,7 +72,7 @@ def _share(numbers, room, items, patience, kernel):
 
 @jit
 def _serve(own, memory, patience):
-    """Compute parts as they come, until for ``patience`` pauses none has come, or there will be none any more."""
+    """Compute parts as they come, until for ``patience`` looks none has come, or there will be none any more."""
     left = patience
     while left:
         state = look(own, STATE)
@@ -118,7 +118,7 @@ class _Pool:
     """``threads - 1`` workers. Rebuilt in a forked child, where threads do not survive."""
 
     def __init__(self, threads: int):
-        self.threads, self.pid, self.lock, self.patience = threads, os.getpid(), threading.Lock(), pauses(PATIENCE)
+        self.threads, self.pid, self.lock, self.patience = threads, os.getpid(), threading.Lock(), looks(PATIENCE)
         self.room, self.numbers = np.zeros(ROOM, np.uint8), _on_lines(threads - 1)
         self.workers = [_Worker(own, self.room, self.patience) for own in self.numbers]
 
