@@ -66,11 +66,13 @@ def who(start, stop, seen, turns):
 @pytest.mark.skipif(os.name != "posix", reason="asks the system who runs")
 def test_parts_run_on_threads_of_their_own(pool):
     """Long parts, with threads awake: not all are left to the caller. (Of more threads than cores some may sleep.)"""
-    numbers, seen = set(), np.zeros(pool, np.uint64)
-    for _ in range(200):
-        threads.split(who, pool, MUCH, seen, 20_000)
-        numbers = max(numbers, set(seen.tolist()), key=len)
-    assert len(numbers) >= min(pool, 2)
+    seen = np.zeros(pool, np.uint64)
+    for _ in range(100):  # of some 10 ms; on a busy machine a thread may come too late for its part
+        threads.split(who, pool, MUCH, seen, 2_000_000)
+        if len(set(seen.tolist())) >= min(pool, 2):
+            break
+    else:
+        raise AssertionError("one thread computed everything")
 
 
 @jit
