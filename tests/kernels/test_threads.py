@@ -67,8 +67,8 @@ def who(start, stop, seen, turns):
 def test_parts_run_on_threads_of_their_own(pool):
     """Long parts, with threads awake: not all are left to the caller. (Of more threads than cores some may sleep.)"""
     seen = np.zeros(pool, np.uint64)
-    for _ in range(100):  # of some 10 ms; on a busy machine a thread may come too late for its part
-        threads.split(who, pool, MUCH, seen, 2_000_000)
+    for _ in range(100):  # of 0.1 s; on a busy machine a thread may come too late for its part
+        threads.split(who, pool, MUCH, seen, 20_000_000)
         if len(set(seen.tolist())) >= min(pool, 2):
             break
     else:
