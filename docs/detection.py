@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 import minidl
 from minidl.cli.detectors import trained
@@ -24,7 +25,7 @@ def proposals(image, boxes):
     figure = figure_of(10, 3.6)
     grid = figure.subplots(1, 3)
     grid[0].imshow(image.transpose(1, 2, 0))
-    grid[1].imshow(draw_segments(image, felzenszwalb(image, scale=100, sigma=0.8, min_size=100)))
+    grid[1].imshow(draw_segments(image, felzenszwalb(image, scale=50, sigma=0.8, min_size=50)))
     pictures.show(grid[2], image, boxes[:SHOWN])
     for axes, title in zip(grid, ("a scene", "its segments", f"the first {SHOWN} of {len(boxes)} boxes"), strict=True):
         axes.set_title(title, fontsize=10)
@@ -51,9 +52,11 @@ def main(run: str) -> None:
     drawn = {"proposals": proposals(image, boxes), "windows": windows(image, boxes),
              "stages": stages.picture(image, stages.stages(model, image), model.classes)}
     for name, figure in drawn.items():
-        figure.savefig(HERE / f"{name}.png", dpi=90, bbox_inches="tight")
+        figure.savefig(HERE / f"{name}.png", dpi=80, bbox_inches="tight")
     for name in ("curves", "precision-recall", "detections"):
         (HERE / f"{name}.png").write_bytes((Path(run) / f"{name}.png").read_bytes())
+    for path in HERE.glob("*.png"):  # noise makes large files of them
+        PIL.Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
 
 
 if __name__ == "__main__":
