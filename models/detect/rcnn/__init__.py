@@ -30,8 +30,8 @@ Ablations: without stage 2 the features are those of the network as it was; ``us
 what it does without either.
 
 Different from the paper: the windows of a step of fine-tuning come from the pictures of a batch, not from all of them; boxes are
-not rounded to pixels before they are warped; difficult objects are left out. As in the published code, boxes are regressed once,
-before NMS.
+not rounded to pixels before they are warped; difficult objects are left out; a sigmoid brings the SVMs' margins to scores from 0
+to 1, as other detectors have them, which changes no ranking. As in the published code, boxes are regressed once, before NMS.
 """
 
 from minidl.models.detect.rcnn.detector import RCNN, rcnn_alexnet, rcnn_small, rcnn_vgg16

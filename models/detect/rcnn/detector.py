@@ -1,6 +1,5 @@
 """The detector: a network for windows, and what judges its features."""
 
-import math
 from collections.abc import Callable, Sequence
 
 from minidl import nn
@@ -18,6 +17,7 @@ from minidl.nn.utils import device_of
 from minidl.ops.boxes import clip_boxes_to_image
 from minidl.ops.create import full
 from minidl.ops.cross_entropy import cross_entropy
+from minidl.ops.elementwise import sigmoid
 from minidl.ops.join import cat
 from minidl.ops.softmax import softmax
 from minidl.tape import no_grad
@@ -38,11 +38,12 @@ class RCNN(Detector):
         samples: windows in a step of fine-tuning, a quarter of them with an object, as far as there are any.
         proposer: finds regions in pictures to be judged: from (3, H, W) to an array (P, 4). Targets have ``proposals``.
         score_threshold, nms_threshold, most: of the detections in a picture: the least score, the most overlap of two of the same
-            class, and how many. By default there is no least score with SVMs, and without them it is 0.05.
+            class, and how many. By default the least score with SVMs is 0, and without them 0.05.
 
-    ``fit`` fits ``svms`` and ``regressors``, linear maps of the features that are 0 at first. Scores are margins of the SVMs:
-    any number, above 0 for what looks like the class. Before SVMs are fitted, or without ``use_svms``, they are probabilities,
-    from the softmax that the network is fine-tuned with. Without ``use_regressors`` boxes stay those of the proposals.
+    ``fit`` fits ``svms`` and ``regressors``, linear maps of the features that are 0 at first. Scores are the sigmoid of the SVMs'
+    margins: from 0 to 1 and above 0.5 for what looks like the class, but no probabilities. Those are the scores before SVMs are
+    fitted, or without ``use_svms``: from the softmax that the network is fine-tuned with. Without ``use_regressors`` boxes stay
+    those of the proposals.
     """
 
     def __init__(self, classes: Sequence[str], pool5: nn.Module, fc7: nn.Module, features: tuple[int, int], *, size: int = 227,
@@ -107,7 +108,7 @@ class RCNN(Detector):
         batch = self.inputs([image], proposals.device)
         pool5, fc7 = self.in_chunks(batch.images, numbered([proposals]))
         if self.use_svms and self.svms.weight.any():
-            scores, threshold = self.svms(fc7), -math.inf
+            scores, threshold = sigmoid(self.svms(fc7)), 0.0
         else:
             scores, threshold = softmax(self.fc8(fc7), 1)[:, 1:], 0.05
         threshold = threshold if self.score_threshold is None else self.score_threshold
