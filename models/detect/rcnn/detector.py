@@ -55,14 +55,19 @@ class RCNN(Detector):
         nn.init.normal_(self.fc8.weight, 0, 0.01)
         nn.init.zeros_(self.fc8.bias)
         self.regressors, self.svms = nn.Linear(features[0], 4 * len(self.classes)), nn.Linear(features[1], len(self.classes))
+        self.reset_fitted()
         for layer in (self.svms, self.regressors):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
             layer.requires_grad_(False)  # they are not trained by gradient descent
         self.inputs, self.coder = Inputs(None, multiple=1), BoxCoder()
         self.matcher, self.sampler = Matcher(0.5, 0.5), BalancedSampler(samples, 0.25)
         self.use_svms, self.use_regressors = True, True
         self.score_threshold, self.nms_threshold, self.most = score_threshold, nms_threshold, most
+
+    def reset_fitted(self) -> None:
+        """Bring ``svms`` and ``regressors`` back to 0: fitted to the features of one network, they are of no use to another."""
+        for layer in (self.svms, self.regressors):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def losses(self, images: Sequence, targets: Sequence[dict]) -> dict[str, Tensor]:
         """The loss of windows from all pictures by name; raises DataError for targets without proposals, for boxes that are none,

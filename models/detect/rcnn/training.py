@@ -1,5 +1,7 @@
 """All stages of training in one run, and how long each data set takes."""
 
+import shutil
+
 from minidl.data import Subset
 from minidl.errors import require
 from minidl.models.detect import recipe
@@ -18,8 +20,9 @@ RECIPES = recipe.RECIPES | {
 class RCNNTrainer(DetectionTrainer):
     """Fine-tunes an ``RCNN`` as ``DetectionTrainer`` does, and after the last epoch fits SVMs and box regressors.
 
-    Features are kept in the run folder. The mAP of the last epoch is that of the whole detector, the others are those of the
-    softmax. ``seconds`` has what the last stages took.
+    Features are kept in the run folder, those of the latest network alone. The mAP of the last epoch is that of the whole
+    detector, the others are those of the softmax: a run that goes on after its last epoch has no SVMs until the next last one.
+    ``seconds`` has what the last stages took.
     """
 
     seconds: dict[str, float]
@@ -29,8 +32,10 @@ class RCNNTrainer(DetectionTrainer):
         return super().fit(epochs)
 
     def tested(self):
-        self.model.use_svms = self.model.use_regressors = self.epoch + 1 == self.epochs
-        if self.model.use_svms:
+        self.model.reset_fitted()
+        if self.epoch + 1 == self.epochs:
+            folder = self.run.path / "features"
+            shutil.rmtree(folder, ignore_errors=True)
             whole = [index for index in range(len(self.train.dataset)) if index not in self.train.skipped]
-            self.seconds = fit(self.model, Subset(self.train.dataset, whole), self.run.path / "features")
+            self.seconds = fit(self.model, Subset(self.train.dataset, whole), folder)
         return super().tested()

@@ -388,6 +388,30 @@ def test_a_run_ends_with_svms(tmp_path, monkeypatch):
     assert np.array_equal(again.svms.weight.numpy(), model.svms.weight.numpy())
 
 
+def test_a_run_that_goes_on_has_no_svms_of_an_older_network(tmp_path, monkeypatch):
+    """Stopped after another epoch, which is not the last: the checkpoint is that of the network and its softmax."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+    model = small(proposer=lambda image: Boxed(1)[0][1]["proposals"])
+    run = trainer(tmp_path, model)
+    run.fit(1)
+    assert model.svms.weight.any() and model.regressors.weight.any()
+
+    def stop(history):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(run.run, "write_metrics", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.fit(3)
+    kept = run.run.load_checkpoint()
+    assert kept["epoch"] == 2
+    assert not any(kept["model"][f"{layer}.{part}"].any() for layer in ("svms", "regressors") for part in ("weight", "bias"))
+    run.fit(3)
+    assert model.svms.weight.any() and model.regressors.weight.any()
+    assert len(list((tmp_path / "features").iterdir())) == 6  # not those of the first network, too
+
+
 def test_pictures_that_training_skipped_have_no_features(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
