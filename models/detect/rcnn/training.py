@@ -2,6 +2,8 @@
 
 import shutil
 
+import numpy as np
+
 from minidl.data import Subset
 from minidl.errors import require
 from minidl.models.detect import recipe
@@ -36,6 +38,12 @@ class RCNNTrainer(DetectionTrainer):
         if self.epoch + 1 == self.epochs:
             folder = self.run.path / "features"
             shutil.rmtree(folder, ignore_errors=True)
-            whole = [index for index in range(len(self.train.dataset)) if index not in self.train.skipped]
-            self.seconds = fit(self.model, Subset(self.train.dataset, whole), folder)
+            self.seconds = fit(self.model, Subset(self.train.dataset, self._whole()), folder)
         return super().tested()
+
+    def _whole(self) -> list[int]:
+        """Which samples can be read. Where few pictures make a long epoch, each counts once."""
+        dataset = self.train.dataset
+        pictures = dataset.indices if isinstance(dataset, Subset) else range(len(dataset))
+        first = np.unique(pictures, return_index=True)[1]
+        return [index for index in first.tolist() if index not in self.train.skipped]

@@ -7,7 +7,7 @@ import pytest
 
 import minidl
 from minidl import nn, optim
-from minidl.data import DataLoader, DetectionDataset, Scenes, detection_collate
+from minidl.data import DataLoader, DetectionDataset, Scenes, Subset, detection_collate
 from minidl.data.detection import target_of
 from minidl.errors import DataError, UsageError
 from minidl.models.detect.parts.svm import LinearSVM, minimum
@@ -425,6 +425,14 @@ def test_pictures_that_training_skipped_have_no_features(tmp_path, monkeypatch):
     run = trainer(tmp_path, small(proposer=lambda image: Boxed(1)[0][1]["proposals"]), Damaged(), on_error="skip")
     run.fit(1)
     assert list(run.train.skipped) == [4] and len(list((tmp_path / "features").iterdir())) == 5
+
+
+def test_a_picture_that_training_repeats_is_fitted_once(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+    trainer(tmp_path, small(proposer=lambda image: Boxed(1)[0][1]["proposals"]), Subset(Boxed(), [4, 2, 4, 2, 2])).fit(1)
+    regions = sum(len(Boxed()[index][1][name]) for index in (2, 4) for name in ("boxes", "proposals"))
+    assert f"of {regions} regions in 2 pictures" in capsys.readouterr().out
 
 
 def test_a_loss_that_is_no_number_names_the_pictures(tmp_path, monkeypatch):
