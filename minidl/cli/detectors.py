@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from minidl.cli.choices import DETECT, DETECTORS, one_of, recorded, use_device
+from minidl.cli.choices import DETECT, DETECTORS, on_error, one_of, recorded, use_device
 from minidl.cli.loaders import few, loaders
 from minidl.errors import DataError, UsageError
 
@@ -130,7 +130,7 @@ def with_proposals(data, config: dict, now: bool):
     from minidl.models.detect.proposals import WithProposals
 
     found = WithProposals(data, proposals_folder(), **SEARCH.get(config["data"], {}))
-    return found.compute(config["workers"]) if now else found
+    return found.compute(config["workers"], on_error(config["bad_images"])) if now else found
 
 
 def proposals_folder() -> Path:

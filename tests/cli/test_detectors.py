@@ -277,6 +277,22 @@ def test_r_cnn_without_scikit_learn(monkeypatch, capsys):
     fails(capsys, "train", "r-cnn", "--overfit", "2", words='pip install "minidl[svm]"')
 
 
+def test_proposals_of_all_but_damaged_pictures(no_pictures, tmp_path, monkeypatch, capsys):
+    class Damaged(Scenes):
+        def load(self, index):
+            if index == 2:
+                raise DataError("2.jpg: truncated")
+            return super().load(index)
+
+    monkeypatch.setattr("minidl.data.Scenes", lambda train: Damaged(train, 4, size=(32, 40), most=1))
+    train = ("train", "fast-rcnn", "--epochs", "1", "--batch-size", "4", "--min-size", "64")
+    code, _, err = run(capsys, *train, "--out", "stopped")
+    assert code == 2 and "2.jpg: truncated" in err
+    code, _, err = run(capsys, *train, "--bad-images", "skip", "--out", "x")
+    assert code == 0, err
+    assert len(list((tmp_path / "no-cache/minidl/proposals").iterdir())) == 3 + 3
+
+
 def test_proposals_are_found_beforehand(no_pictures, tmp_path, capsys):
     """Fast R-CNN, once through: they are kept for the next run."""
     for out in ("a", "b"):

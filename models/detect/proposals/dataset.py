@@ -67,10 +67,13 @@ class WithProposals(DetectionDataset):
         image, target = self.dataset.load(index)
         return image, target | {"proposals": self.search(image)}
 
-    def compute(self, workers: int = 0) -> "WithProposals":
-        """Find the proposals of all pictures now, in so many processes, under a progress bar; returns the data set."""
+    def compute(self, workers: int = 0, on_error: str = "raise") -> "WithProposals":
+        """Find the proposals of all pictures now, in so many processes, under a progress bar; returns the data set.
+
+        ``on_error``: about pictures that cannot be read, as of ``DataLoader``: "raise" or "skip".
+        """
         plain = copy.copy(self)
         plain.transform = Compose([])
-        for _ in tracked(DataLoader(plain, num_workers=workers, collate_fn=len), "proposals"):
+        for _ in tracked(DataLoader(plain, num_workers=workers, collate_fn=len, on_error=on_error), "proposals"):
             pass
         return self

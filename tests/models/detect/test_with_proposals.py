@@ -5,6 +5,7 @@ import pytest
 
 from minidl.data import DataLoader, Scenes, detection_collate
 from minidl.data.box_transforms import Compose, RandomHorizontalFlip, Resize
+from minidl.errors import DataError
 from minidl.models.detect.proposals import WithProposals, dataset, selective_search
 from minidl.random import Generator
 
@@ -52,6 +53,19 @@ def test_workers_fill_the_same_folder(tmp_path):
     scenes(tmp_path / "b").compute(workers=2)
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} \
         == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+
+
+def test_damaged_pictures_may_be_skipped(tmp_path):
+    class Damaged(Scenes):
+        def load(self, index):
+            if index == 1:
+                raise DataError("1.jpg: truncated")
+            return super().load(index)
+
+    data = WithProposals(Damaged(length=3, size=(64, 80)), tmp_path, min_side=8)
+    with pytest.raises(DataError, match="1.jpg: truncated"):
+        data.compute()
+    assert data.compute(on_error="skip") is data and len(list(tmp_path.iterdir())) == 2
 
 
 def test_they_move_with_the_pixels(tmp_path):
