@@ -10,7 +10,7 @@ from minidl import nn, optim
 from minidl.data import DataLoader, DetectionDataset, Scenes, Subset, detection_collate
 from minidl.data.detection import target_of
 from minidl.errors import DataError, UsageError
-from minidl.models.detect.parts.svm import LinearSVM, minimum
+from minidl.models.detect.parts.svm import fit_svm
 from minidl.models.detect.rcnn import RCNN, RCNNTrainer, detector, fit, rcnn_alexnet, rcnn_small, warp
 from minidl.models.detect.rcnn.features import RegionFeatures
 from minidl.models.detect.rcnn.ridge import ridge
@@ -192,20 +192,18 @@ def test_the_stages_are_told(tmp_path, capsys):
 # SVMs
 
 def test_svms_are_those_of_all_regions(fitted):
-    """Scores of the detector are those of SVMs on scaled features, objects against all that is far from them. (Fewer negatives
-    than mining would forget; one pass finds the minimum up to its last hard ones.)
-    """
+    """Scores of the detector are those of SVMs on scaled features, objects against all that is far from them."""
     model, folder = fitted
     pictures = list(RegionFeatures(model, Boxed(), folder))
     every = np.concatenate([regions.fc7 for regions in pictures])
     scale = 20 / np.mean([np.sqrt((row**2).sum()) for row in every])
     for label in (0, 4):
         positives = [regions.fc7[row] for regions in pictures for row, found in enumerate(regions.labels) if found == label]
-        negatives = [row for regions in pictures for row, near in zip(regions.fc7, regions.overlaps.T, strict=True)
-                     if not (near[regions.labels == label] >= 0.3).any()]
-        expected: LinearSVM = minimum(np.array(positives) * scale, np.array(negatives) * scale)
+        negatives = [[row * scale for row, near in zip(regions.fc7, regions.overlaps.T, strict=True)
+                      if not (near[regions.labels == label] >= 0.3).any()] for regions in pictures]
+        expected = fit_svm(np.array(positives) * scale, map(np.array, negatives))
         found = model.svms(minidl.tensor(every)).numpy()[:, label]
-        assert np.corrcoef(found, expected.scores(every * scale))[0, 1] > 0.97
+        np.testing.assert_allclose(found, expected.scores(every * scale), atol=1e-5)  # sums in float32
 
 
 def test_a_class_without_objects_is_never_found(tmp_path, capsys):
@@ -266,6 +264,21 @@ def test_ridge_regression_is_a_minimum(count, width):
     for _ in range(20):
         step = RANDOM.standard_normal(solution.shape) * 0.01
         assert objective(solution + step) > least and objective(solution - step) > least
+
+
+def test_regressors_are_those_of_all_pairs(fitted):
+    """Of each class, ridge regression on features whose mean norm is 20."""
+    model, folder = fitted
+    pictures = list(RegionFeatures(model, Boxed(), folder))
+    every = np.concatenate([regions.pool5 for regions in pictures])
+    scale = 20 / np.mean([np.sqrt((row**2).sum()) for row in every])
+    found = model.regressors(minidl.tensor(every)).numpy().reshape(-1, 6, 4)
+    for label in range(6):
+        pairs = [(pool5 * scale, offsets) for regions in pictures
+                 for pool5, offsets, of in zip(regions.pool5, regions.offsets, regions.objects, strict=True)
+                 if regions.labels[of] == label]
+        weight, bias = ridge(*map(np.array, zip(*pairs, strict=True)))
+        np.testing.assert_allclose(found[:, label], every * scale @ weight.T + bias, atol=1e-6)  # sums in float32
 
 
 def test_ridge_regression_of_few_and_equal_pairs():
