@@ -11,17 +11,12 @@ from minidl.models.detect.parts.anchors import AnchorGenerator
 from minidl.models.detect.parts.coder import BoxCoder
 from minidl.models.detect.parts.inputs import Inputs, for_training, rescaled
 from minidl.models.detect.parts.matcher import BalancedSampler, Matcher
+from tests.models.detect.naive import iou
 
 
 def some_boxes(rng, count, reach=100):
     corners = rng.uniform(0, reach, (count, 2))
     return np.concatenate([corners, corners + rng.uniform(1, reach / 2, (count, 2))], 1).astype(np.float32)
-
-
-def iou(a, b):
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 # Coder

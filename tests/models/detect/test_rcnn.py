@@ -16,14 +16,9 @@ from minidl.models.detect.rcnn.features import RegionFeatures
 from minidl.models.detect.rcnn.ridge import ridge
 from minidl.models.detect.training import evaluate
 from minidl.train import DivergedError, RunFolder
+from tests.models.detect.naive import iou
 
 RANDOM = np.random.default_rng(0)
-
-
-def iou(a, b) -> float:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 class Boxed(DetectionDataset):

@@ -8,10 +8,12 @@ import pytest
 from minidl.data import Scenes
 from minidl.data.detection import DetectionDataset, target_of
 from minidl.errors import DataError, DtypeError, ShapeError, UsageError
+from minidl.models.detect import sliding_window
 from minidl.models.detect.parts.hog import hog
 from minidl.models.detect.parts.svm import LinearSVM
 from minidl.models.detect.sliding_window import Level, SlidingWindow, pyramid
 from minidl.models.evaluate.voc import evaluate_voc
+from tests.models.detect.naive import iou
 
 RANDOM = np.random.default_rng(5)
 
@@ -122,6 +124,67 @@ def test_finds_what_it_was_trained_on(detector):
         assert 0 <= boxes.min() and boxes.max() <= 64 and (np.diff(scores) <= 0).all() and len(boxes) <= 100
     best = detector.predict(images[:1], score_threshold=float(found[0].scores.numpy()[0]) - 1e-3)
     assert len(best[0].boxes) >= 1 and best[0].boxes.numpy()[0].tolist() == found[0].boxes.numpy()[0].tolist()
+
+
+class Noise(DetectionDataset):
+    """Cats, of which one is difficult, and dogs, of the size of windows, in two pictures of noise."""
+
+    classes = ("cat", "dog")
+    objects = (([(8, 16, 40, 48), (40, 24, 72, 56), (16, 56, 47, 88)], [0, 0, 1], [False, True, False]),
+               ([(24, 8, 57, 40), (32, 48, 64, 80)], [1, 0], [False, False]))
+
+    def __len__(self):
+        return 2
+
+    def load(self, index):
+        boxes, labels, difficult = self.objects[index]
+        return np.random.default_rng(index).random((3, 96, 80), np.float32), target_of(boxes, labels, index, difficult)
+
+
+def naive_windows(label: int, shape: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The positives of a class, and the negatives of each level of each picture."""
+    positives, negatives = [], []
+    for image, target in (Noise()[index] for index in range(2)):
+        of_label = target["labels"] == label
+        objects = list(zip(target["boxes"][of_label], target["difficult"][of_label], strict=True))
+        for level in pyramid(image, 1, 32):
+            windows = list(zip(level.boxes(shape).reshape(-1, 4), level.windows(shape).reshape(-1, 36 * 5 * 5), strict=True))
+            positives += [window for box, window in windows
+                          if max([iou(box, other) for other, difficult in objects if not difficult], default=0) >= 0.7]
+            negatives.append([window for box, window in windows
+                              if max([iou(box, other) for other, _ in objects], default=0) < 0.3])
+    return np.array(positives), [np.array(each).reshape(-1, 36 * 5 * 5) for each in negatives]
+
+
+@pytest.mark.parametrize("score", [None, -0.9, -1.1])
+def test_what_svms_are_trained_with(monkeypatch, score):
+    """Positives and negatives against loops. An SVM that is there already gets those alone that it does not find easy: here it
+    scores all windows the same. What mining ends with is what the detector has.
+    """
+    trained = []
+
+    class Mining:
+        def __init__(self, positives):
+            self.positives, self.negatives, self.found = positives, [], LinearSVM(np.zeros(900, np.float32), len(trained) + 0.5)
+            self.svm = None if score is None else LinearSVM(np.zeros(900, np.float32), score)
+            trained.append(self)
+
+        def add(self, features):
+            self.negatives.append(features)
+
+        def fit(self):
+            return self.found
+
+    monkeypatch.setattr(sliding_window, "HardNegativeMining", Mining)
+    detector = SlidingWindow(shapes=[(4, 4)], largest=1).fit(Noise())
+    assert list(detector.svms) == [(0, (4, 4)), (1, (4, 4))] and detector.classes == ("cat", "dog")
+    for ((label, shape), svm), mining in zip(detector.svms.items(), trained, strict=True):
+        positives, negatives = naive_windows(label, shape)
+        assert svm is mining.found and len(positives) > 1 and len(negatives) == len(mining.negatives)
+        np.testing.assert_array_equal(mining.positives, positives)
+        for found, expected in zip(mining.negatives, negatives, strict=True):
+            assert len(expected)
+            np.testing.assert_array_equal(found, expected[:0] if score == -1.1 else expected)
 
 
 def test_pictures_too_small_or_blank(detector):
