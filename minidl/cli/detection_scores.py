@@ -15,6 +15,8 @@ def run(options) -> None:
 
     one_of(options.metric, METRICS, "metric")
     out = Path(options.out or Path(options.path or ".") / "precision-recall.png")
+    if options.out and options.metric == "coco":
+        raise UsageError("--out is for the curves of --metric voc")
     if not out.parent.is_dir():
         raise UsageError(f"--out: there is no folder {out.parent}")
     model, test, batch = _chosen(options)
@@ -28,7 +30,10 @@ def run(options) -> None:
     for reason in loader.skipped.values():
         print(f"left out: {reason}")
     print(f"{len(targets):,} images, {sum(len(target['labels']) for target in targets):,} objects")
-    {"voc": _voc, "coco": _coco}[options.metric](found, targets, test.classes, out)
+    if options.metric == "voc":
+        _voc(found, targets, test.classes, out)
+    else:
+        _coco(found, targets, test.classes)
 
 
 def _chosen(options) -> tuple:
@@ -78,7 +83,7 @@ def _voc(found, targets, classes, out: Path) -> None:
     print(f"test mAP@0.5 {_percent(result.mean_ap)}")
 
 
-def _coco(found, targets, classes, out: Path) -> None:
+def _coco(found, targets, classes) -> None:
     from minidl.cli.summary import print_table
     from minidl.models.evaluate.coco import evaluate_coco
 

@@ -175,17 +175,20 @@ def _voc(root: Path, train: bool, classes, year: int | None = None):
 
 
 def _coco(folder: Path, train: bool):
-    """COCO's files: instances_train*.json, and instances_test*.json or else instances_val*.json; other names likewise."""
+    """COCO's files: instances_train*.json; for tests instances_test*.json or instances_val*.json, the first by name. Files of
+    other names count where there are none of these.
+    """
     from minidl.data import CocoDetection
 
-    files = sorted([*folder.glob("annotations/*.json"), *folder.glob("*.json")], key=lambda path: "instances" not in path.name)
+    files = [*folder.glob("annotations/*.json"), *folder.glob("*.json")]
+    files.sort(key=lambda path: ("instances" not in path.name, path.name))
     words = ("train",) if train else ("test", "val")
-    path = next((path for word in words for path in files if word in path.stem), None)
+    path = next((path for path in files for word in words if word in path.stem), None)
     if path is None:
         raise DataError(f"{folder}: expected a JSON file with {' or '.join(words)} in its name, found "
                         f"{', '.join(path.name for path in files)}")
     found = CocoDetection(folder, path)
     places = [folder / place.format(path.stem.split("_")[-1]) for place in PICTURES]
-    first = found.images[found.ids[0]]["file_name"] if found.ids else ""
-    found.root = next((place for place in places if (place / first).is_file()), folder)
+    names = [image["file_name"] for image in found.images.values()]
+    found.root = next((place for place in places if any((place / name).is_file() for name in names)), folder)
     return found

@@ -85,7 +85,7 @@ def _chosen(options) -> tuple:
     if options.path and not options.model and not options.weights:
         model, config = trained(options.path)
     elif options.model and options.weights and options.data and not options.path:
-        one_of(options.model, MODELS, "model")
+        one_of(options.model, (*MODELS, *DETECTORS), "model")
         model, config = None, {"model": options.model}
     else:
         raise UsageError("give a run folder, or --model, --weights and --data")

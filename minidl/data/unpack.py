@@ -1,7 +1,9 @@
 """Archives of data sets, unpacked to where their readers look for them. What names in them say is taken for no path."""
 
+import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from minidl.errors import DataError, DownloadError
 MOST_IN_TAR = 60_000  # files; VOC2012 has 40,000
 LARGEST = 1 << 30  # bytes of a file; COCO's annotations for training have 449 MB
 CHUNK = 1 << 20
+UNPACKING = ".unpacking-"  # how folders begin that are being filled
 DEEPEST = 3  # names below a part: ImageSets/Main/train.txt
 PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -27,7 +30,9 @@ def unpack(archives: Sequence[Path], folder: Path, parts: tuple[str, ...]) -> No
     archive, DownloadError where nothing can be written.
     """
     parts = tuple(part for part in parts if not (folder / part).exists())
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as work:
+    for left in folder.glob(f"{UNPACKING}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKING) as work:
         for path in archives:
             with stream_zip(path) if path.suffix == ".zip" else stream_tar(path, MOST_IN_TAR) as files:
                 for member, reader in files:
@@ -64,4 +69,6 @@ def _append(place: Path, data: bytes) -> None:
         with open(place, "ab") as file:
             file.write(data)
     except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+            raise DataError(f"a file in it cannot have the name {place.name[:40]!r}: {error.strerror}") from error
         raise DownloadError(f"{place.parent} cannot be written: {error.strerror or error}") from error

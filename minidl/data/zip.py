@@ -17,7 +17,8 @@ from minidl.errors import DataError, DownloadError
 MOST_MEMBERS = 200_000  # COCO has 118,288 for training
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 1  # bit of a member's flags
-DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError)
+DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError,
+           IndexError)
 
 
 @contextlib.contextmanager

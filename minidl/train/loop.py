@@ -181,7 +181,7 @@ class BaseTrainer:
         row = {"epoch": self.epoch + 1, **{f"train_{name}": mean for name, mean in sums.means.items()}, **self.tested(),
                "lr": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3),
                "images_per_second": round(count / seconds, 1), "waited_for_data": round(batches.seconds / seconds, 4)}
-        if by_epoch:
+        if by_epoch and score(row) is not None:  # detectors are not tested after each epoch
             self.schedule.step(1 - score(row))
         return row
 

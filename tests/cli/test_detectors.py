@@ -196,6 +196,8 @@ def test_mistakes(tiny, runs, picture, tmp_path, capsys):
         ("eval", classifier, "--metric", "coco"): "--metric and --out are for detectors",
         ("eval", detector, "--metric", "vok"): "unknown metric 'vok'; did you mean voc?",
         ("eval", detector, "--out", "no/where.png"): "--out: there is no folder no",
+        ("eval", detector, "--out", "a.png", "--metric", "coco"): "--out is for the curves of --metric voc",
+        ("eval", "--model", "faster-rcn", "--weights", "coco", "--data", "voc"): "did you mean faster-rcnn?",
         ("eval", detector, "--data", "voc"): "an object is of the unknown class 'unicorn'",
         ("eval", "--model", "faster-rcnn-resnet50-fpn", "--weights", "coco"): "or --model, --weights and --data",
     }.items():
@@ -249,8 +251,17 @@ def test_coco_layouts(tmp_path, place, pictures, capsys):
     assert found[0][1]["boxes"].tolist() == [[1, 2, 4, 6]] and found.classes == ("cat",)
     with pytest.raises(DataError, match="with test or val in its name, found instances_train2017.json, captions"):
         detectors.data_set(str(tmp_path), False)
+    (tmp_path / place / "image_info_test2017.json").write_text(json.dumps({"images": []}))
     (tmp_path / place / "instances_val2017.json").write_text(json.dumps(data | {"categories": [{"id": 17, "name": "dog"}]}))
     fails(capsys, "train", "faster-rcnn", "--data", tmp_path, words="training pictures are cat, those of the test pictures dog")
+
+
+def test_coco_s_pictures_are_found_where_some_are_missing(tmp_path):
+    images = [{"id": k, "file_name": f"{k}.png", "width": 8, "height": 6} for k in range(3)]
+    (tmp_path / "instances_train2017.json").write_text(json.dumps({"images": images, "categories": [], "annotations": []}))
+    (tmp_path / "train2017").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "train2017/1.png")
+    assert detectors.data_set(str(tmp_path), True).root == tmp_path / "train2017"
 
 
 @pytest.mark.parametrize("name", ["faster-rcnn", "fast-rcnn"])

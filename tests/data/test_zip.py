@@ -57,6 +57,8 @@ HOSTILE = {
     "claims much": changed(ONE, 22, 24, b"\xff\xff\xff\x7f"), "overlapping": overlapping(os.urandom(1000)),
     "encrypted": changed(ONE, 6, 8, b"\1\0"), "other method": archive(("P/a", b"text"), method=zipfile.ZIP_BZIP2),
     "unknown method": changed(STORED, 8, 10, b"\x63\0"), "stored beyond the end": changed(STORED, 18, 20, b"\xff\xff\0\0"),
+    "name without letters": ONE[: ONE.index(b"PK\1\2") + 46] + b"\0" + ONE[ONE.index(b"PK\1\2") + 47 :],
+    "a folder for a file": archive(("P/a", b"text"), ("P/a/b", b"text")), "long name": archive(("P/" + "a" * 300, b"text")),
     "many names": archive(*((f"P/{k}", b"") for k in range(1500)), ("P/a", bytes(300 << 20))),
 }
 
