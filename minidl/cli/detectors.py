@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minidl.cli.choices import DETECT, DETECTORS, on_error, one_of, recorded, use_device
 from minidl.cli.loaders import few, loaders
-from minidl.errors import DataError, UsageError
+from minidl.errors import CheckpointError, DataError, UsageError
 
 SCHEDULES = ("cosine", "steps", "exponential", "constant")  # those that a rising start fits
 VOC = {"bccd": None, "voc2007": 2007, "voc2012": 2012}  # data sets in VOC's layout, and their years
@@ -93,13 +93,19 @@ def detector(name: str, classes, backbone: str = "", min_size: int = 0, data: st
 
 
 def trained(path) -> tuple:
-    """Detector and configuration of a run folder; raises UsageError for that of a classifier."""
+    """Detector and configuration of a run folder; raises UsageError for that of a classifier, CheckpointError for an odd size of
+    pictures.
+    """
     from minidl import nn
 
     folder, config = recorded(path)
     if config["model"] not in DETECTORS:
         raise UsageError(f"{path} is a run of {config['model']}, a classifier: use `minidl predict --run {path}`")
-    model = detector(config["model"], config["classes"], min_size=config.get("min_size", 0), data=config["data"])
+    size = config.get("min_size", 0)
+    if type(size) is not int or not 0 <= size < 2**63:
+        raise CheckpointError(f"{folder.path / 'config.json'} was changed: min_size must be a whole number of at least 0, got "
+                              f"{size!r}")
+    model = detector(config["model"], config["classes"], min_size=size, data=config["data"])
     if config.get("backbone"):  # whose statistics were kept as they are
         nn.FrozenBatchNorm2d.convert(model)
     model.load_state_dict(folder.load_checkpoint()["model"])

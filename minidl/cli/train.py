@@ -200,6 +200,10 @@ def _check(config: dict) -> None:
             on_error(value)
         if name == "workers" and value > MOST_WORKERS:
             raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
+    if "optimizer" in config:  # in a recipe, which no option overrides
+        from minidl.models.classify.recipe import OPTIMIZERS
+
+        one_of(str(config["optimizer"]), OPTIMIZERS, "optimizer")
 
 
 def _flag(name: str) -> str:

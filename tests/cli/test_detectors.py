@@ -211,6 +211,14 @@ def test_a_tampered_configuration(tiny, runs, tmp_path, capsys):
     fails(capsys, "train", "faster-rcnn", "--resume", ".", words="was changed: --warmup must be of type int, got None")
     (tmp_path / "config.json").write_text(json.dumps(config | {"classes": "abc"}))
     fails(capsys, "detect", tmp_path / "config.json", "--run", ".", words="names no model, data or classes")
+    for optimizer in ("sgdx", 5, []):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"optimizer": optimizer}))
+        fails(capsys, "train", "faster-rcnn", "--resume", ".", words=f"was changed: unknown optimizer '{optimizer}'")
+    for size in ("abc", -5, 7.5, None, True, 2**63):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"min_size": size}))
+        words = f"was changed: min_size must be a whole number of at least 0, got {size!r}"
+        fails(capsys, "detect", tmp_path / "config.json", "--run", ".", words=words)
+        fails(capsys, "eval", ".", words=words)
 
 
 def test_pictures_are_never_replaced(tmp_path):
