@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 
 import minidl
+from minidl import nn
 from minidl.cli import detect, detection_scores, detectors, main
+from minidl.cli.train import new_config
 from minidl.data import Scenes
+from minidl.data.box_transforms import RandomHorizontalFlip
 from minidl.errors import DataError, UsageError
 from minidl.kernels.cpu.compile import cache_folder
 from minidl.models.detect import faster_rcnn
@@ -108,6 +111,49 @@ def test_labels_become_those_of_the_data():
     assert none.boxes.shape == (0, 4) and none.labels.dtype == np.int64
     with pytest.raises(UsageError, match="does not know owl; it knows cat, dog, hen"):
         detection_scores._places(("cat", "dog", "hen"), ["cat", "owl"])
+
+
+def test_eval_on_fewer_classes_in_another_order(runs, tmp_path, monkeypatch, capsys):
+    """COCO's files number their classes themselves."""
+    class Knowing(Tiny):
+        def detect(self, images):
+            one = minidl.tensor([4]), minidl.tensor([0.9])
+            return [Detections(minidl.tensor([[1.0, 2.0, 9.0, 16.0]]), *one) for _ in images]
+
+    monkeypatch.setattr(faster_rcnn, "faster_rcnn_small", Knowing)
+    Image.new("RGB", (40, 32)).save(tmp_path / "one.png")
+    (tmp_path / "test.json").write_text(json.dumps({
+        "images": [{"id": 7, "file_name": "one.png", "width": 40, "height": 32}],
+        "categories": [{"id": 3, "name": Scenes.classes[4]}, {"id": 5, "name": Scenes.classes[1]}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 8, 14]}]}))
+    code, out, err = run(capsys, "eval", runs / "detector", "--data", tmp_path)
+    assert code == 0 and out.splitlines()[-1] == "test mAP@0.5 100.00 %", err
+
+
+def test_only_training_pictures_are_mirrored(tiny):
+    for augment in (True, False):
+        trainer = detectors.trainer_of(new_config("faster-rcnn", {"augment": augment}), None)
+        moves = [type(move) for move in getattr(trainer.train.dataset.transform, "transforms", [])]
+        assert moves == [RandomHorizontalFlip] * augment
+        assert not getattr(trainer.test.dataset.transform, "transforms", [])
+
+
+def test_norms_that_were_frozen_stay_so(tiny, tmp_path):
+    """A run that began with pretrained weights kept their statistics."""
+    model = nn.FrozenBatchNorm2d.convert(Tiny(Scenes.classes))
+    folder = RunFolder(tmp_path / "run").create({"model": "faster-rcnn", "data": "scenes", "classes": list(Scenes.classes),
+                                                 "backbone": "imagenet"})
+    folder.save_checkpoint({"model": model.state_dict(), "optimizer": {}, "epoch": 0, "history": []})
+    found, _ = detectors.trained(tmp_path / "run")
+    assert [type(module) for module in found.modules()] == [type(module) for module in model.modules()]
+
+
+@pytest.mark.parametrize(("data", "side"), [("scenes", 8), ("voc2007", 20)])
+def test_smaller_objects_are_searched_in_scenes(data, side):
+    """In training, and where a trained one looks at other pictures."""
+    model = detectors.detector("fast-rcnn", ["cat"], data=data)
+    found = detectors.with_proposals(Scenes(True, 1), {"data": data}, now=False)
+    assert model.proposer.settings["min_side"] == found.search.settings["min_side"] == side
 
 
 def test_dry_run_and_overfit(tiny, no_pictures, tmp_path, capsys):
