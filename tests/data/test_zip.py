@@ -96,6 +96,14 @@ def test_hostile_archives(tmp_path, case):
     assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / ".unpacking-x/P").mkdir(parents=True)
+    (tmp_path / ".unpacking-x/P/a").write_bytes(b"half")
+    (tmp_path / "a.zip").write_bytes(ONE)
+    unpack([tmp_path / "a.zip"], tmp_path, ("P",))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["P", "a.zip"]
+
+
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr("minidl.data.unpack.LARGEST", 600)
     (tmp_path / "a.zip").write_bytes(ONE)

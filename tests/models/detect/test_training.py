@@ -18,6 +18,7 @@ from minidl.models.detect import recipe, training
 from minidl.models.detect.pictures import beside
 from minidl.models.detect.training import DetectionTrainer, detections, evaluate, name_of
 from minidl.models.evaluate.voc import evaluate_voc
+from minidl.optim.lr_scheduler import ReduceLROnPlateau
 from minidl.train import DivergedError, RunFolder
 from minidl.train.loop import BaseTrainer
 from tests.data.voc_files import annotation_xml, object_xml, write_voc
@@ -60,6 +61,14 @@ def test_a_run_folder(tmp_path, capsys, monkeypatch):
     assert last["train_loss"] == pytest.approx(last["train_loss_box"] + last["train_loss_class"], rel=1e-6)
     assert last["test_map"] == evaluate(run.model, run.test).mean_ap
     assert [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()][1] == last
+
+
+def test_a_plateau_is_looked_for_where_test_images_are(tmp_path):
+    """After every second epoch."""
+    run = make(tmp_path, every=2)
+    run.schedule = ReduceLROnPlateau(run.optimizer, patience=0)
+    run.fit(3)
+    assert run.schedule.last_epoch == 2
 
 
 def test_losses_are_means_over_images(tmp_path, monkeypatch):
