@@ -40,10 +40,15 @@ def naive_nms(boxes, scores, threshold):
 def models():
     """Theirs and ours with the same weights: random, but with scores far apart."""
     tv = torchvision()
-    if not tv.extension._has_ops():
-        tv.ops.boxes.nms = naive_nms
-        align = sys.modules["torchvision.ops.roi_align"]
-        align._roi_align = inspect.unwrap(align._roi_align)  # as it is written: it would be compiled, for minutes
+    with pytest.MonkeyPatch.context() as patched:
+        if not tv.extension._has_ops():
+            align = sys.modules["torchvision.ops.roi_align"]
+            patched.setattr(tv.ops.boxes, "nms", naive_nms)
+            patched.setattr(align, "_roi_align", inspect.unwrap(align._roi_align))  # else it is compiled, for minutes
+        yield _alike(tv)
+
+
+def _alike(tv):
     torch.manual_seed(0)
     theirs = tv.models.detection.fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=5, min_size=192, max_size=320, rpn_pre_nms_top_n_test=60,
