@@ -120,6 +120,7 @@ class _Pool:
     def __init__(self, threads: int):
         self.threads, self.pid, self.lock, self.patience = threads, os.getpid(), threading.Lock(), looks(PATIENCE)
         self.room, self.numbers = np.zeros(ROOM, np.uint8), _on_lines(threads - 1)
+        _serve(np.full(NUMBERS, END), 0, 1)  # compiled here: a thread that compiles it first comes seconds late
         self.workers = [_Worker(own, self.room, self.patience) for own in self.numbers]
 
     def run(self, function, parts: int, items: int, args: tuple) -> None:
