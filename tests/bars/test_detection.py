@@ -37,5 +37,6 @@ def test_blood_cells(tmp_path):
 
 @pytest.mark.parametrize("model", ["fast-rcnn", "faster-rcnn"])
 def test_twenty_photographs_are_learnt_by_heart(tmp_path, model):
-    found, _ = train(tmp_path / "run", model, "--data", str(real_data("coco_mini_voc")), "--overfit", "20")
+    options = "--overfit", "20", "--epochs", "40", "--every", "40"
+    found, _ = train(tmp_path / "run", model, "--data", str(real_data("coco_mini_voc")), *options)
     assert found >= 90
