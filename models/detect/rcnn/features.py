@@ -36,6 +36,12 @@ class Regions(NamedTuple):
         return self.overlaps[self.labels == label].max(0, initial=0)
 
 
+def network(detector: RCNN) -> str:
+    """A name for all that features depend on but the picture and its boxes."""
+    state = [*detector.pool5.state_dict().items(), *detector.fc7.state_dict().items()]
+    return fingerprint(detector.size, detector.padding, *(part for name, value in state for part in (name, arrays(value))))
+
+
 class RegionFeatures:
     """Item i are the ``Regions`` of picture i of a data set that has proposals.
 
@@ -45,9 +51,7 @@ class RegionFeatures:
 
     def __init__(self, detector: RCNN, dataset, folder):
         self.detector, self.dataset, self.cache = detector, dataset, Cache(folder)
-        state = [*detector.pool5.state_dict().items(), *detector.fc7.state_dict().items()]
-        self.network = fingerprint(detector.size, detector.padding, *(part for name, value in state
-                                                                      for part in (name, arrays(value))))
+        self.network = network(detector)
 
     def __len__(self):
         return len(self.dataset)

@@ -7,6 +7,7 @@ import numpy as np
 from minidl.data import Subset
 from minidl.errors import require
 from minidl.models.detect import recipe
+from minidl.models.detect.rcnn.features import network
 from minidl.models.detect.rcnn.fit import fit
 from minidl.models.detect.recipe import DetectionRecipe
 from minidl.models.detect.training import DetectionTrainer
@@ -36,8 +37,10 @@ class RCNNTrainer(DetectionTrainer):
     def tested(self):
         self.model.reset_fitted()
         if self.epoch + 1 == self.epochs:
-            folder = self.run.path / "features"
-            shutil.rmtree(folder, ignore_errors=True)
+            folder = self.run.path / "features" / network(self.model)  # that of a killed run is filled up
+            for other in folder.parent.glob("*"):
+                if other != folder:
+                    shutil.rmtree(other)
             self.seconds = fit(self.model, Subset(self.train.dataset, self._whole()), folder)
         return super().tested()
 

@@ -417,7 +417,19 @@ def test_a_run_that_goes_on_has_no_svms_of_an_older_network(tmp_path, monkeypatc
     assert not any(kept["model"][f"{layer}.{part}"].any() for layer in ("svms", "regressors") for part in ("weight", "bias"))
     run.fit(3)
     assert model.svms.weight.any() and model.regressors.weight.any()
-    assert len(list((tmp_path / "features").iterdir())) == 6  # not those of the first network, too
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 6  # not those of the first network, too
+
+
+def test_features_of_a_killed_run_are_not_computed_again(tmp_path, monkeypatch):
+    """The last epoch is run again, to the same bits, and so the network is the one that they are of."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(RunFolder, "picture", lambda *_: None)
+    run = trainer(tmp_path, small(proposer=lambda image: Boxed(1)[0][1]["proposals"]))
+    run.fit(1)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*.safetensors")}
+    run.epoch = 0
+    run.tested()
+    assert len(files) == 6 and files == {path: path.stat().st_mtime_ns for path in files}
 
 
 def test_pictures_that_training_skipped_have_no_features(tmp_path, monkeypatch):
@@ -432,7 +444,7 @@ def test_pictures_that_training_skipped_have_no_features(tmp_path, monkeypatch):
 
     run = trainer(tmp_path, small(proposer=lambda image: Boxed(1)[0][1]["proposals"]), Damaged(), on_error="skip")
     run.fit(1)
-    assert list(run.train.skipped) == [4] and len(list((tmp_path / "features").iterdir())) == 5
+    assert list(run.train.skipped) == [4] and len(list((tmp_path / "features").rglob("*.safetensors"))) == 5
 
 
 def test_a_picture_that_training_repeats_is_fitted_once(tmp_path, monkeypatch, capsys):
