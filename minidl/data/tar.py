@@ -43,21 +43,27 @@ def stream(path, most_members: int = MOST_STREAMED) -> Iterator[Iterator[tuple[M
 
     Links and devices are passed over. In the ``with``, DataError is raised for an archive that is damaged or unfolds without end.
     """
+    with reported(path, "tar", DAMAGED), open(Path(path), "rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        most = ALWAYS + EXPANSION * os.fstat(raw.fileno()).st_size
+        reader = Reader(gzip.GzipFile(fileobj=raw) if zipped else raw, most)
+        yield ((member, reader) for member in _walk(reader, most_members))
+
+
+@contextlib.contextmanager
+def reported(path, kind: str, damaged: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Whatever is wrong with an archive of this kind, as a DataError that names it; ``damaged`` errors mean just this."""
     try:
-        with open(Path(path), "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            most = ALWAYS + EXPANSION * os.fstat(raw.fileno()).st_size
-            reader = Reader(gzip.GzipFile(fileobj=raw) if zipped else raw, most)
-            yield ((member, reader) for member in _walk(reader, most_members))
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except DownloadError:  # what is made of it cannot be written
         raise
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except DAMAGED as error:
-        raise DataError(f"{path}: not a tar archive that can be read: {error}") from None
+    except damaged as error:
+        raise DataError(f"{path}: not a {kind} archive that can be read: {error}") from None
 
 
 def read_members(path, names: set[str], most: int) -> dict[str, bytes]:

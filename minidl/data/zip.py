@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from minidl.data.tar import ALWAYS, EXPANSION, Member
-from minidl.errors import DataError, DownloadError
+from minidl.data.tar import ALWAYS, EXPANSION, Member, reported
+from minidl.errors import DataError
 
 MOST_MEMBERS = 200_000  # COCO has 118,288 for training
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -28,20 +28,11 @@ def stream(path) -> Iterator[Iterator[tuple[Member, "zipfile.ZipExtFile"]]]:
     Folders and links are passed over. In the ``with``, DataError is raised for an archive that is damaged or encrypted, and for
     one that would unfold to far more than it has bytes, be it that its files overlap.
     """
-    try:
-        with open(Path(path), "rb") as file, zipfile.ZipFile(file) as archive:
-            entries = [entry for entry in archive.infolist() if _is_file(entry)]
-            _check(entries, os.fstat(file.fileno()).st_size)
-            yield ((Member(PurePosixPath(entry.filename), entry.header_offset, entry.file_size), reader)
-                   for entry in entries for reader in _opened(archive, entry))
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except DownloadError:  # what is made of it cannot be written
-        raise
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except DAMAGED as error:
-        raise DataError(f"{path}: not a zip archive that can be read: {error}") from None
+    with reported(path, "zip", DAMAGED), open(Path(path), "rb") as file, zipfile.ZipFile(file) as archive:
+        entries = [entry for entry in archive.infolist() if _is_file(entry)]
+        _check(entries, os.fstat(file.fileno()).st_size)
+        yield ((Member(PurePosixPath(entry.filename), entry.header_offset, entry.file_size), reader)
+               for entry in entries for reader in _opened(archive, entry))
 
 
 def _is_file(entry: zipfile.ZipInfo) -> bool:
