@@ -30,31 +30,31 @@ def address(kernel, args: tuple) -> int:
 
 
 @intrinsic
-def packed(typing, room, call):
-    """Write ``call``, a tuple of a kernel's address and its arguments, to the array ``room`` of ROOM bytes, and return the
+def packed(typing, room, content):
+    """Write ``content``, a tuple of a kernel's address and its arguments, to the array ``room`` of ROOM bytes, and return the
     address of a function that calls the kernel with arguments from there.
     """
 
     def code(context, builder, signature, args):
-        layout = context.get_value_type(call)
+        layout = context.get_value_type(content)
         if context.get_abi_sizeof(layout) > ROOM:
             raise ValueError(f"the arguments of a kernel take more than {ROOM} bytes")
         array = context.make_array(room)(context, builder, args[0])
         builder.store(args[1], builder.bitcast(array.data, layout.as_pointer()))
-        return builder.ptrtoint(_entry(context, builder.module, call, layout), _LONG)
+        return builder.ptrtoint(_entry(context, builder.module, content, layout), _LONG)
 
-    return types.int64(room, call), code
+    return types.int64(room, content), code
 
 
-def _entry(context, module, call, layout):
+def _entry(context, module, kinds, layout):
     """The function that reads a call from memory and makes it."""
     entry = ir.Function(module, _ENTRY, module.get_unique_name("entry"))
     entry.linkage = "internal"
     builder = ir.IRBuilder(entry.append_basic_block())
     memory, start, stop = entry.args
     content = builder.load(builder.bitcast(memory, layout.as_pointer()))
-    kernel, *given = (builder.extract_value(content, place) for place in range(len(call.types)))
-    kinds = types.intp, types.intp, *call.types[1:]
+    kernel, *given = (builder.extract_value(content, place) for place in range(len(kinds.types)))
+    kinds = types.intp, types.intp, *kinds.types[1:]
     kind = context.call_conv.get_function_type(types.none, kinds)
     result, error = (cgutils.alloca_once(builder, pointer.pointee, zfill=True) for pointer in kind.args[:2])
     flat = context.get_arg_packer(kinds).as_arguments(builder, [start, stop, *given])

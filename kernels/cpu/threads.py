@@ -166,8 +166,8 @@ def set_num_threads(threads: int) -> None:
 
 def split(function: Callable, items: int, work: int, *args) -> None:
     """Run ``function(start, stop, *args)`` over ``range(items)``, in parts on all threads if ``work`` (the number of basic
-    operations in all) is worth a hand-off. Parts must write to disjoint memory. A kernel that fails raises its
-    error, or RuntimeError where it was shared.
+    operations in all) is worth a hand-off. Parts must write to disjoint memory. A kernel that fails raises its error, or
+    RuntimeError where it was shared.
     """
     if work < SERIAL_WORK or items < 2:
         function(0, items, *args)
