@@ -68,6 +68,7 @@ def test_parts_run_on_threads_of_their_own(pool):
     """Long parts, with threads awake: not all are left to the caller. (Of more threads than cores some may sleep.)"""
     seen = np.zeros(pool, np.uint64)
     for _ in range(100):  # of 0.1 s; on a busy machine a thread may come too late for its part
+        minidl.set_num_threads(pool)  # new threads are awake
         threads.split(who, pool, MUCH, seen, 20_000_000)
         if len(set(seen.tolist())) >= min(pool, 2):
             break
