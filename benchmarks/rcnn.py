@@ -36,7 +36,7 @@ def measure(folder: Path, train: int, test: int, epochs: int, seed: int = 0, abl
     from minidl.data import DataLoader, Scenes, detection_collate
     from minidl.data.box_transforms import RandomHorizontalFlip
     from minidl.models.detect.proposals import CachedSearch, WithProposals
-    from minidl.models.detect.rcnn import RECIPES, RCNNTrainer, fit, rcnn_small
+    from minidl.models.detect.rcnn import SMALL_RECIPES, RCNNTrainer, fit, rcnn_small
     from minidl.models.detect.recipe import training
     from minidl.models.detect.training import evaluate
     from minidl.train import RunFolder
@@ -48,11 +48,11 @@ def measure(folder: Path, train: int, test: int, epochs: int, seed: int = 0, abl
     seconds = {"proposals": time.perf_counter() - start}
     unseen = Scenes(train=False, length=test)
     WithProposals(unseen, *search).compute()  # so that they do not count as training, nor as testing
-    loader = DataLoader(scenes, RECIPES["scenes"].batch_size, shuffle=True, seed=seed, collate_fn=detection_collate)
+    loader = DataLoader(scenes, SMALL_RECIPES["scenes"].batch_size, shuffle=True, seed=seed, collate_fn=detection_collate)
     tested = DataLoader(unseen, collate_fn=detection_collate)
     detector = rcnn_small(Scenes.classes, proposer=CachedSearch(*search))
     untrained = {name: value.clone() for name, value in detector.state_dict().items()}
-    recipe = asdict(RECIPES["scenes"]) | {"epochs": epochs, "every": epochs}
+    recipe = asdict(SMALL_RECIPES["scenes"]) | {"epochs": epochs, "every": epochs}
     trainer = RCNNTrainer(detector, train=loader, test=tested, run=RunFolder(folder / "run").create({}),
                           **training(detector, recipe, scenes, len(loader)))
     trainer.fit(epochs)

@@ -10,7 +10,7 @@ from minidl.errors import CheckpointError, DataError, UsageError
 SCHEDULES = ("cosine", "steps", "exponential", "constant")  # those that a rising start fits
 VOC = {"bccd": None, "voc2007": 2007, "voc2012": 2012}  # data sets in VOC's layout, and their years
 DATA = ("scenes", *VOC, "coco2017")
-SEARCH = {"scenes": {"min_side": 8}}  # for Selective Search, where objects are smaller than in photographs
+MIN_SIDE = 8  # pixels: of Selective Search's boxes, where R-CNN kept those from 20, which misses a third of COCO's objects
 PICTURES = ("{0}", "images/{0}", "images", "JPEGImages", ".", "../{0}", "../images", "../JPEGImages")  # beside COCO's files
 
 
@@ -18,12 +18,12 @@ def recipes(model: str) -> dict:
     """How a detector is trained, by data set; the first is for all others."""
     from minidl.models.detect import recipe
 
-    common = recipe.RECIPES if DETECTORS[model].pretrained else recipe.SMALL_RECIPES
-    return getattr(family(model), "RECIPES", common)
+    name = "RECIPES" if DETECTORS[model].pretrained else "SMALL_RECIPES"
+    return getattr(family(model), name, getattr(recipe, name))
 
 
 def family(model: str):
-    """The module or package of a detector. What is trained otherwise than others has RECIPES there, and R-CNN its own trainer."""
+    """The module or package of a detector. What is trained otherwise than others has recipes there, and R-CNN its own trainer."""
     return importlib.import_module(DETECT + DETECTORS[one_of(model, DETECTORS, "detector")].module)
 
 
@@ -50,7 +50,7 @@ def trainer_of(config: dict, folder):
                         f"test pictures {', '.join(test.classes)}")
     if config["augment"] and not config["overfit"]:
         augment(train)
-    model = detector(config["model"], train.classes, config["backbone"], config["min_size"], config["data"])
+    model = detector(config["model"], train.classes, config["backbone"], config["min_size"], config["proposals"])
     if DETECTORS[config["model"]].proposals:
         now = folder is not None and not config["overfit"]
         train, test = (with_proposals(each, config, now) for each in (train, test))
@@ -68,11 +68,11 @@ def result(trainer, last: dict) -> str:
     return f"test mAP@0.5 {found}"
 
 
-def detector(name: str, classes, backbone: str = "", min_size: int = 0, data: str = "", **options):
+def detector(name: str, classes, backbone: str = "", min_size: int = 0, proposals: str = "fast", **options):
     """A detector by its name on the command line, for classes by their names.
 
     ``backbone``: pretrained weights of its convolutions, "imagenet" or a file, "" for none. ``min_size``: to what the shorter
-    side of each picture is brought, 0 for the detector's own. ``data`` are the pictures that proposals are searched in.
+    side of each picture is brought, 0 for the detector's own. ``proposals``: the mode of Selective Search.
     """
     module, choice = family(name), DETECTORS[name]
     if backbone and not choice.pretrained:
@@ -80,9 +80,12 @@ def detector(name: str, classes, backbone: str = "", min_size: int = 0, data: st
     if backbone:
         options["weights_backbone"] = backbone
     if choice.proposals:
-        from minidl.models.detect.proposals import CachedSearch
+        from minidl.models.detect.proposals import MODES, CachedSearch
 
-        options["proposer"] = CachedSearch(proposals_folder(), **SEARCH.get(data, {}))
+        mode = one_of(proposals, MODES, "mode of Selective Search")
+        options["proposer"] = CachedSearch(proposals_folder(), mode, min_side=MIN_SIDE)
+    elif proposals != "fast":
+        raise UsageError(f"{name} finds its proposals itself: leave out --proposals")
     found = getattr(module, choice.constructor)(classes, **options)
     if min_size and found.inputs.min_size is None:
         raise UsageError(f"{name} takes pictures as they are: leave out --min-size")
@@ -105,7 +108,7 @@ def trained(path) -> tuple:
     if type(size) is not int or not 0 <= size < 2**63:
         raise CheckpointError(f"{folder.path / 'config.json'} was changed: min_size must be a whole number of at least 0, got "
                               f"{size!r}")
-    model = detector(config["model"], config["classes"], min_size=size, data=config["data"])
+    model = detector(config["model"], config["classes"], min_size=size, proposals=str(config.get("proposals", "fast")))
     if config.get("backbone"):  # whose statistics were kept as they are
         nn.FrozenBatchNorm2d.convert(model)
     model.load_state_dict(folder.load_checkpoint()["model"])
@@ -135,7 +138,7 @@ def with_proposals(data, config: dict, now: bool):
     """
     from minidl.models.detect.proposals import WithProposals
 
-    found = WithProposals(data, proposals_folder(), **SEARCH.get(config["data"], {}))
+    found = WithProposals(data, proposals_folder(), config["proposals"], min_side=MIN_SIDE)
     return found.compute(config["workers"], on_error(config["bad_images"])) if now else found
 
 

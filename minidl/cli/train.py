@@ -13,6 +13,7 @@ examples:
   minidl train lenet-1998 --data mnist                 as printed in 1998, one image at a time: half an hour
   minidl train faster-rcnn                             a small detector on the scenes in the package
   minidl train faster-rcnn --data bccd
+  minidl train fast-rcnn --data path/to/pictures --proposals quality      more boxes, where objects are small
   minidl train faster-rcnn-vgg16 --data path/to/VOC2007 --backbone imagenet
 """
 
@@ -46,6 +47,8 @@ OPTIONS = {  # name: kind, least value, help
     "every": (int, 1, f"detectors: epochs after which the test images are looked at {RECIPES}"),
     "backbone": (str, None, "detectors: pretrained weights of the convolutions, imagenet or a file (default: none)"),
     "min_size": (int, 0, "detectors: bring the shorter side of each picture to so many pixels (default: the detector's own)"),
+    "proposals": (str, None, "R-CNN and Fast R-CNN: how thoroughly Selective Search looks, single, fast (some 2,000 boxes of a "
+                             "photograph) or quality (10,000) (default: fast)"),
     "seed": (int, 0, "decides initial weights, order and augmentation (default: 0)"),
     "overfit": (int, 0, "train and test on the first N training images only, plain: what works learns them by heart (default: 0, "
                         "off)"),

@@ -14,7 +14,8 @@ class DetectionRecipe(recipe.Recipe):
     """How a detector is trained on a data set: ``warmup`` are steps in which the rate rises, ``clip_norm`` is the largest norm of
     the gradient (0: any), and ``every`` says after how many epochs the test images are looked at. ``backbone`` are pretrained
     weights of the convolutions ("imagenet" or a file, "": none); to ``min_size`` the shorter side of each picture is brought (0:
-    to the detector's own). ``optimizer``: one of ``minidl.models.classify.recipe.OPTIMIZERS``.
+    to the detector's own). ``proposals`` is the mode of Selective Search, for detectors that need it. ``optimizer``: one of
+    ``minidl.models.classify.recipe.OPTIMIZERS``.
     """
 
     weight_decay: float = 5e-4
@@ -24,6 +25,7 @@ class DetectionRecipe(recipe.Recipe):
     every: int = 1
     backbone: str = ""
     min_size: int = 0
+    proposals: str = "fast"
     optimizer: str = "sgd"
 
 

@@ -148,12 +148,13 @@ def test_norms_that_were_frozen_stay_so(tiny, tmp_path):
     assert [type(module) for module in found.modules()] == [type(module) for module in model.modules()]
 
 
-@pytest.mark.parametrize(("data", "side"), [("scenes", 8), ("voc2007", 20)])
-def test_smaller_objects_are_searched_in_scenes(data, side):
-    """In training, and where a trained one looks at other pictures."""
-    model = detectors.detector("fast-rcnn", ["cat"], data=data)
-    found = detectors.with_proposals(Scenes(True, 1), {"data": data}, now=False)
-    assert model.proposer.settings["min_side"] == found.search.settings["min_side"] == side
+def test_the_same_search_in_training_and_later(capsys):
+    """And where a trained one looks at other pictures."""
+    model = detectors.detector("fast-rcnn", ["cat"], proposals="quality")
+    found = detectors.with_proposals(Scenes(True, 1), {"proposals": "quality"}, now=False)
+    assert model.proposer.settings == found.search.settings == {"mode": "quality", "seed": 0, "min_side": 8}
+    fails(capsys, "train", "fast-rcnn", "--proposals", "slow", words="unknown mode of Selective Search")
+    fails(capsys, "train", "faster-rcnn", "--proposals", "quality", words="finds its proposals itself: leave out --proposals")
 
 
 def test_dry_run_and_overfit(tiny, no_pictures, tmp_path, capsys):

@@ -2,6 +2,6 @@
 
 from minidl.models.detect.proposals.dataset import CachedSearch, WithProposals
 from minidl.models.detect.proposals.segments import felzenszwalb
-from minidl.models.detect.proposals.selective_search import selective_search
+from minidl.models.detect.proposals.selective_search import MODES, selective_search
 
-__all__ = ["CachedSearch", "WithProposals", "felzenszwalb", "selective_search"]
+__all__ = ["MODES", "CachedSearch", "WithProposals", "felzenszwalb", "selective_search"]

@@ -17,7 +17,7 @@ training comes in stages, each with its own loss.
     fit(detector, scenes, "features")                                      # 3. features to disk, SVMs, box regressors
     detector.predict(images)
 
-``RCNNTrainer`` does 2 and 3, by one of ``RECIPES``.
+``RCNNTrainer`` does 2 and 3, by one of ``RECIPES`` or ``SMALL_RECIPES``.
 
 1. ``warp.py`` makes windows of one size from regions of any size, with some of what surrounds them.
 2. ``detector.py``: the network learns to tell the classes and the background apart, by a softmax: ``RCNN.losses``, as any
@@ -36,7 +36,7 @@ to 1, as other detectors have them, which changes no ranking. As in the publishe
 
 from minidl.models.detect.rcnn.detector import RCNN, rcnn_alexnet, rcnn_small, rcnn_vgg16
 from minidl.models.detect.rcnn.fit import fit
-from minidl.models.detect.rcnn.training import RECIPES, RCNNTrainer
+from minidl.models.detect.rcnn.training import RECIPES, SMALL_RECIPES, RCNNTrainer
 from minidl.models.detect.rcnn.warp import warp
 
-__all__ = ["RCNN", "RECIPES", "RCNNTrainer", "fit", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "warp"]
+__all__ = ["RCNN", "RECIPES", "SMALL_RECIPES", "RCNNTrainer", "fit", "rcnn_alexnet", "rcnn_small", "rcnn_vgg16", "warp"]

@@ -6,17 +6,16 @@ import numpy as np
 
 from minidl.data import Subset
 from minidl.errors import require
-from minidl.models.detect import recipe
 from minidl.models.detect.rcnn.features import network
 from minidl.models.detect.rcnn.fit import fit
 from minidl.models.detect.recipe import DetectionRecipe
 from minidl.models.detect.training import DetectionTrainer
 
 # The paper's rate is 0.001, for 128 windows a step. Small networks have no pretrained weights to keep.
-RECIPES = recipe.RECIPES | {
-    "voc2007": DetectionRecipe(epochs=20, batch_size=16, lr=0.001, every=10),
-    "scenes": DetectionRecipe(epochs=6, batch_size=16, lr=0.05, schedule="cosine", every=6),
-    "bccd": DetectionRecipe(epochs=60, batch_size=16, lr=0.05, schedule="cosine", every=30),
+RECIPES = {"voc2007": DetectionRecipe(epochs=20, batch_size=16, lr=0.001, every=10)}
+SMALL_RECIPES = {
+    "voc2007": DetectionRecipe(epochs=60, batch_size=16, lr=0.05, schedule="cosine", every=30),
+    "scenes": DetectionRecipe(epochs=20, batch_size=16, lr=0.05, schedule="cosine", every=10),
 }
 
 
