@@ -5,8 +5,8 @@ import time
 
 from benchmarks.harness import main
 
-CALLS = 500
-PAUSE = 0.002  # seconds, after which threads sleep
+CALLS = 200
+PAUSE = 0.01  # seconds, after which threads sleep
 
 
 def measure(framework: str) -> dict[str, float]:

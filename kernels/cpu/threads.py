@@ -5,9 +5,10 @@ the batch, rows, planes). ``split`` cuts the range into as many parts as there a
 itself.
 
 Between two kernels, which mostly follow each other in a few microseconds, the threads stay awake and look for work without the
-GIL; after a tenth of a millisecond without any they go to sleep. Handing over a part takes no Python at all: its kernel, its
-arguments and its range are numbers in memory (``calls``). So it costs 2 us, where passing the GIL from thread to thread takes 10
-to 50. A part that no thread has begun when the caller is done with its own, as it has just been woken, the caller computes too.
+GIL; after a tenth of a millisecond without any they let others go first between two looks, and after some more they go to sleep.
+Handing over a part takes no Python at all: its kernel, its arguments and its range are numbers in memory (``calls``). So it costs
+2 us, where passing the GIL from thread to thread takes 10 to 50. A part that no thread has begun when the caller is done with its
+own, as it has just been woken, the caller computes too.
 
 Work smaller than ``SERIAL_WORK`` basic operations stays on the caller, and so does all work while another Python thread has the
 pool.
@@ -24,8 +25,9 @@ from minidl.kernels.cpu.calls import ROOM, address, call, packed
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.spin import look, looks, pause, swap, tell
 
-SERIAL_WORK = 50_000
-PATIENCE = 100e-6  # seconds without work before a thread sleeps, and of waiting for another before the core is offered to it
+SERIAL_WORK = 10_000
+PATIENCE = 100e-6  # seconds of looking for work, or for the end of another's, before the core is offered to others
+OFFERS = 10_000  # of its core that a thread without work makes before it sleeps: some 2 ms
 
 # Places in a thread's numbers: how far its part is, and what that part is. They fill two cache lines, so that a thread which
 # watches its own is not disturbed by what others write.
@@ -72,16 +74,19 @@ def _share(numbers, room, items, patience, kernel):
 
 @jit
 def _serve(own, memory, patience):
-    """Compute parts as they come, until for ``patience`` looks none has come, or there will be none any more."""
-    left = patience
+    """Compute parts as they come, until none has come for long, or there will be none any more."""
+    left = patience + OFFERS
     while left:
         state = look(own, STATE)
         if state == END:
             return
         if state == FREE and _compute(own, memory):
-            left = patience
+            left = patience + OFFERS
         left -= 1
-        pause()
+        if left > OFFERS:
+            pause()
+        else:
+            _yield()
 
 
 class _Worker:
