@@ -76,14 +76,23 @@ def conv2d_input_grad(gy, w, x_shape, geometry):
     """
     gx = np.empty(x_shape, gy.dtype)
     outputs, channels, (kh, kw) = len(w) // geometry.groups, w.shape[1], w.shape[2:]
-    rows, flat = np.arange(kh * kw).reshape(kh, kw), w.ravel()
-    for phase in itertools.product(*map(range, geometry.stride)):
-        axes = zip(phase, geometry.stride, geometry.padding, geometry.dilation, w.shape[2:], x_shape[2:], strict=True)
-        taps, places, padding, first, size = zip(*itertools.starmap(_phase, axes), strict=True)
-        weights = Weights(flat, outputs * channels * kh * kw, kh * kw, channels * kh * kw, rows[taps].ravel(), channels, outputs)
+    flat = w.ravel()
+    for taps, places, padding, first, size in _phases(geometry, (kh, kw), x_shape[2:]):
+        weights = Weights(flat, outputs * channels * kh * kw, kh * kw, channels * kh * kw, taps, channels, outputs)
         _correlate(gy, weights, _packed(weights, geometry.groups), None, gx, geometry.groups, places, (1, 1), padding, first,
                    geometry.stride, size, False)
     return gx
+
+
+@functools.lru_cache(4096)
+def _phases(geometry, kernel, size):
+    """What ``_phase`` finds along both axes, for each phase of gx; its taps as numbers of weights."""
+    weights, found = np.arange(math.prod(kernel)).reshape(kernel), []
+    for phase in itertools.product(*map(range, geometry.stride)):
+        axes = zip(phase, geometry.stride, geometry.padding, geometry.dilation, kernel, size, strict=True)
+        taps, *rest = zip(*itertools.starmap(_phase, axes), strict=True)
+        found.append((weights[taps].ravel(), *rest))
+    return found
 
 
 def _phase(phase, stride, padding, dilation, kernel, size):

@@ -1,5 +1,6 @@
 """Sums accumulated in float64: rows (the last axes) with vector adds, columns (the first axes) block by block."""
 
+import functools
 import math
 
 import numpy as np
@@ -15,26 +16,32 @@ def sum(x, axes, keepdims=False, divisor=1):
     """As the portable kernel."""
     if x.size <= SMALL or not x.flags.c_contiguous:
         return portable.sum(x, axes, keepdims, divisor)
-    trailing = [axis for axis in axes if all(a in axes for a in range(axis, x.ndim))]
-    leading = [axis for axis in axes if all(a in axes for a in range(axis + 1))]
+    leading, trailing, others = _edges(x.ndim, axes)
     if trailing:
-        lead = x.shape[: trailing[0]]
+        lead = x.shape[: x.ndim - trailing]
         total = np.empty(lead)
         rows = ready(x).reshape(total.size, -1)
         split(_sum_rows, total.size, x.size, rows, total.reshape(-1))
-        kept = total.reshape(lead + (1,) * len(trailing))
-        kept = kept.sum(axis=tuple(a for a in axes if a not in trailing), keepdims=True)
-    elif leading and len(leading) == len(axes):
-        tail = x.shape[len(leading):]
+        kept = np.add.reduce(total.reshape(lead + (1,) * trailing), axis=others, keepdims=True)
+    elif leading and leading == len(axes):
+        tail = x.shape[leading:]
         total = np.zeros(math.prod(tail))
         split(_sum_columns, total.size, x.size, ready(x).reshape(-1, total.size), total)
-        kept = total.reshape((1,) * len(leading) + tail)
+        kept = total.reshape((1,) * leading + tail)
     else:
         return portable.sum(x, axes, keepdims, divisor)
     if divisor != 1:
         kept = kept / divisor
     kept = kept.astype(x.dtype)
     return kept if keepdims else kept.reshape([n for axis, n in enumerate(x.shape) if axis not in axes])
+
+
+@functools.lru_cache(1024)
+def _edges(ndim, axes):
+    """How many of the first axes are summed, and how many of the last; those that are not among the last."""
+    leading = next(axis for axis in range(ndim + 1) if axis not in axes)
+    trailing = next(count for count in range(ndim + 1) if ndim - 1 - count not in axes)
+    return leading, trailing, tuple(axis for axis in axes if axis < ndim - trailing)
 
 
 @jit
