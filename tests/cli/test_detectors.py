@@ -337,6 +337,13 @@ def test_r_cnn(no_pictures, tmp_path, capsys):
     fails(capsys, "train", "r-cnn", "--min-size", "64", words="r-cnn takes pictures as they are: leave out --min-size")
 
 
+def test_r_cnns_recipes_fit_it():
+    """Which takes pictures as they are; a network that begins from nothing needs a larger rate than a pretrained one."""
+    small, papers = detectors.recipes("r-cnn"), detectors.recipes("r-cnn-alexnet")
+    assert all(recipe.min_size == 0 for recipe in (*small.values(), *papers.values()))
+    assert small["voc2007"].lr > papers["voc2007"].lr and papers == detectors.recipes("r-cnn-vgg16")
+
+
 def test_r_cnn_without_scikit_learn(monkeypatch, capsys):
     """Which is said before hours of fine-tuning."""
     monkeypatch.setitem(sys.modules, "sklearn.svm", None)
