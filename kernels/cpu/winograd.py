@@ -170,7 +170,4 @@ def _weight_grad_in_parts(gy, x, w_shape, geometry, plan, total, strips, work):
 
 def _ordinary(seen, x, spared=SPARED):
     """Whether ``seen``, the bits of the largest magnitudes in x, tells of finite numbers without an outlier."""
-    if not seen.size:
-        return True
-    largest = np.maximum.reduce(seen, axis=None).view(np.float32)
-    return bool(largest <= min(LARGEST, OUTLIER * tiles.usual(x.reshape(-1), SAMPLE, spared)))  # never true of NaN
+    return not seen.size or tiles.ordinary(seen, x.reshape(-1), SAMPLE, spared, OUTLIER, LARGEST)

@@ -151,6 +151,17 @@ def usual(numbers, count, spared):
 
 
 @jit
+def ordinary(seen, numbers, count, spared, outlier, most):
+    """Whether the largest of ``seen``, bits of magnitudes, is at most ``most`` and ``outlier`` times the ``usual``; never true of
+    NaN.
+    """
+    bits = np.zeros(1, np.int32)
+    for found in seen.flat:
+        bits[0] = max(bits[0], found)
+    return bits.view(np.float32)[0] <= min(most, outlier * usual(numbers, count, spared))
+
+
+@jit
 def transform_channels(start, stop, x, pad, of_images, first, rows, plan, v, seen):
     """v[element][group of channels][t][lane] for groups ``start`` to ``stop`` and the tiles t of ``rows`` tile rows from
     ``first`` on, of images x or of gradients x; ``seen`` [group] keeps the ``largest`` magnitude.
