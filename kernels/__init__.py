@@ -31,7 +31,7 @@ import numpy as np
 from minidl.kernels.precision import float32_matmul_precision
 
 BACKENDS = ("portable", "cpu", "cuda")
-ALGORITHMS = ("direct", "pointwise", "winograd")
+ALGORITHMS = ("depthwise", "direct", "pointwise", "winograd")
 
 
 class Choice(NamedTuple):
@@ -166,8 +166,8 @@ class use_backend(_Use):
 
 
 class use_algorithm(_Use):
-    """Compute convolutions on the CPU by one algorithm wherever it can: ``"direct"``, ``"pointwise"`` or ``"winograd"``; ``None``
-    for the default choice by shape. ``direct`` can do all; what another cannot do, it does.
+    """Compute convolutions on the CPU by one algorithm wherever it can: ``"depthwise"``, ``"direct"``, ``"pointwise"`` or
+    ``"winograd"``; ``None`` for the default choice by shape. ``direct`` can do all; what another cannot do, it does.
 
     >>> import minidl
     >>> x, w = minidl.ones(1, 16, 8, 8), minidl.ones(16, 16, 3, 3)

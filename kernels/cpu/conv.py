@@ -2,13 +2,14 @@
 
 - ``pointwise``: windows of one pixel are a product of matrices (conv_pointwise).
 - ``winograd``: 3x3 and 5x5 windows at stride 1 by few multiplications (winograd), float32.
+- ``depthwise``: planes of pixels against small windows, where each channel is a group of its own (conv_depthwise).
 - ``direct``: everything else: a sum of shifted images (conv_direct).
 """
 
 import numpy as np
 
 from minidl.kernels import forced_algorithm, note
-from minidl.kernels.cpu import conv_direct, conv_pointwise, winograd
+from minidl.kernels.cpu import conv_depthwise, conv_direct, conv_pointwise, winograd
 from minidl.kernels.cpu.compile import ready
 
 CHANNELS = 8  # with fewer, transforming tiles costs more than it saves
@@ -35,6 +36,9 @@ def _run(name, x, w_shape, geometry, *args):
     if choice == "pointwise":
         note(name, "cpu", "pointwise: a window of one pixel makes the image itself the matrix")
         return getattr(conv_pointwise, name)(*args)
+    if choice == "depthwise":
+        note(name, "cpu", "depthwise: each channel is a group of its own")
+        return getattr(conv_depthwise, name)(*args)
     if choice == "winograd":
         result = getattr(winograd, name)(*args)
         if result is not None:
@@ -50,6 +54,8 @@ def _choose(x, w_shape, geometry):
     forced = forced_algorithm()
     if w_shape[2:] == (1, 1) and geometry.padding == (0, 0) and geometry.groups == 1 and forced in (None, "pointwise"):
         return "pointwise"
+    if conv_depthwise.suits(w_shape, geometry) and forced in (None, "depthwise"):
+        return "depthwise"
     if x.dtype == np.float32 and len(x) and winograd.suits(w_shape, geometry):
         if forced == "winograd" or forced is None and min(w_shape[:2]) >= CHANNELS:
             return "winograd"

@@ -22,16 +22,21 @@ def _features() -> set[str]:
 
 
 WIDE = "avx512f" in _features()  # 32 registers of 64 bytes; otherwise 16 of 32 bytes
+MASKS = not _features().isdisjoint({"avx", "avx512f"})  # whether a masked vector is one instruction
 BYTES = 64 if WIDE else 32
 LANES = BYTES // 4  # float32 numbers in a vector
 WORD = ir.IntType(64)
 FREE = tuple(FASTMATH)
 
 
+def array_data(context, builder, signature, args, index):
+    """The address of array ``args[index]``."""
+    return context.make_array(signature.args[index])(context, builder, args[index]).data
+
+
 def pointer_to(context, builder, signature, args, index):
     """The address of place ``args[index + 1]`` in array ``args[index]``."""
-    array = context.make_array(signature.args[index])(context, builder, args[index])
-    return builder.gep(array.data, [args[index + 1]])
+    return builder.gep(array_data(context, builder, signature, args, index), [args[index + 1]])
 
 
 def as_vector(builder, pointer, lanes):
@@ -60,6 +65,17 @@ def shuffle(builder, a, b, lanes):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
 
 
+def permute(builder, vectors, lanes):
+    """Of the lanes of a vector, or of two behind each other, the ones with these numbers. AVX-512 alone."""
+    vector, double = vectors[0].type, isinstance(vectors[0].type.element, ir.DoubleType)
+    if len(vectors) == 1:
+        name, args = f"permvar.{'df' if double else 'sf'}.512", [*vectors, lanes]
+    else:
+        name, args = f"vpermi2var.{'pd' if double else 'ps'}.512", [vectors[0], lanes, vectors[1]]
+    kind = ir.FunctionType(vector, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}"), args)
+
+
 def fill(builder, vector, number):
     """The number in each lane."""
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
@@ -73,6 +89,15 @@ def first_lanes(builder, count, vector):
                                fill(builder, numbers, builder.trunc(count, ir.IntType(32))))
 
 
+def add_up(builder, vector):
+    """The sum of all lanes."""
+    element = vector.type.element
+    kind = "f64" if isinstance(element, ir.DoubleType) else "f32"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(element, [element, vector.type]),
+                                              f"llvm.vector.reduce.fadd.v{vector.type.count}{kind}")
+    return builder.call(function, [element(0.0), vector], fastmath=FREE)
+
+
 def _masked(builder, verb, vector, result, arguments):
     kind = {"double": "f64", "float": "f32"}.get(str(vector.element), str(vector.element))
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in arguments]),
@@ -80,10 +105,11 @@ def _masked(builder, verb, vector, result, arguments):
     return builder.call(function, arguments)
 
 
-def load_masked(builder, pointer, vector, mask):
-    """What lies behind the lanes of the mask need not exist."""
+def load_masked(builder, pointer, vector, mask, others=None):
+    """What lies behind the lanes of the mask need not exist; these lanes are as in ``others``, or anything."""
     place, alignment = as_vector(builder, pointer, vector.count), ir.IntType(32)(align_of(pointer))
-    return _masked(builder, "load", vector, vector, [place, alignment, mask, ir.Constant(vector, ir.Undefined)])
+    others = ir.Constant(vector, ir.Undefined) if others is None else others
+    return _masked(builder, "load", vector, vector, [place, alignment, mask, others])
 
 
 def store_masked(builder, value, pointer, mask):
@@ -91,10 +117,10 @@ def store_masked(builder, value, pointer, mask):
                                                           ir.IntType(32)(align_of(pointer)), mask])
 
 
-def prefetch(builder, pointer):
+def prefetch(builder, pointer, to_write=False):
     """Ask for a cache line, into the second-level cache; the address need not exist."""
     number = ir.IntType(32)
     address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [address.type] + [number] * 3),
                                               "llvm.prefetch.p0")
-    builder.call(function, [address, number(0), number(2), number(1)])  # to read, kept rather long, data
+    builder.call(function, [address, number(int(to_write)), number(2), number(1)])  # kept rather long, data

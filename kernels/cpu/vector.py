@@ -22,6 +22,7 @@ from minidl.kernels.cpu.instructions import (
     LANES,
     WIDE,
     WORD,
+    add_up,
     fill,
     lanes_of,
     load_vector,
@@ -201,13 +202,9 @@ def dots(typing, a, a_at, a_row, b, b_at, places, first, depth, c, c_at):
                 for t in range(columns):
                     product = builder.fmul(left, right[t], flags=FREE)
                     builder.store(builder.fadd(builder.load(sums[r][t]), product, flags=FREE), sums[r][t])
-        kind = "f64" if isinstance(vector.element, ir.DoubleType) else "f32"
-        add_up = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector.element, [vector.element, vector]),
-                                                f"llvm.vector.reduce.fadd.v{lanes}{kind}")
         for r in range(rows):
             for t in range(columns):
-                total = builder.call(add_up, [vector.element(0.0), builder.load(sums[r][t])], fastmath=FREE)
-                builder.store(total, builder.gep(c, [WORD(r * columns + t)]))
+                builder.store(add_up(builder, builder.load(sums[r][t])), builder.gep(c, [WORD(r * columns + t)]))
         return context.get_dummy_value()
 
     return signature, code

@@ -279,7 +279,7 @@ def test_any_algorithm_by_force():
         with use_algorithm(algorithm):
             assert algorithm in explain(cpu.conv2d, case.x, case.w, case.b, case.geometry)[-1].reason
             case.check(cpu)
-    with pytest.raises(ValueError, match="direct, pointwise, winograd"):
+    with pytest.raises(ValueError, match="depthwise, direct, pointwise, winograd"):
         use_algorithm("fft")
 
 

@@ -270,7 +270,7 @@ def test_without_avx512(tmp_path):
                                 "MINIDL_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     check = "from minidl.kernels.cpu import instructions, vector; assert (instructions.BYTES, vector.ROWS) == (32, 4)"
     subprocess.run([sys.executable, "-c", check], env=environment, cwd=ROOT, check=True)
-    tests = [f"tests/kernels/test_{name}.py" for name in ("vector", "conv", "matmul", "pool", "norm")]
+    tests = [f"tests/kernels/test_{name}.py" for name in ("vector", "conv", "conv_depthwise", "matmul", "pool", "norm")]
     result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests],
                             env=environment, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]

@@ -14,7 +14,7 @@ from tests.checks import check_gradients, gradients_of, leaf
 BOTH = pytest.mark.parametrize("backend", ["portable", None])
 # stride, padding, dilation, groups
 GEOMETRIES = [(1, 0, 1, 1), ((2, 1), (0, 1), 1, 1), (1, (2, 1), (1, 2), 2), ((1, 3), (1, 0), (2, 1), 1), ((3, 2), 1, (1, 2), 2),
-              (2, 3, (3, 2), 1)]
+              (2, 3, (3, 2), 1), (1, (2, 1), 1, 2), (2, (1, 2), 1, 2)]
 
 
 @BOTH

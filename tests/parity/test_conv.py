@@ -45,6 +45,12 @@ def test_conv2d(stride, padding, dilation, groups, backend):
         compare("conv2d", draw((3, 4, 8, 9), (6, 4 // groups, 3, 2), (6,)), stride, padding, dilation, groups)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width, outputs", [(8, 4), (35, 8)])
+def test_depthwise(stride, width, outputs):
+    compare("conv2d", draw((3, 4, 9, width), (outputs, 1, 5, 3), (outputs,)), stride, (2, 1), 1, 4)
+
+
 @pytest.mark.parametrize("backend", ["portable", None])
 @pytest.mark.parametrize("stride, padding, dilation, groups", GEOMETRIES)
 def test_conv_transpose2d(stride, padding, dilation, groups, backend):
