@@ -50,7 +50,7 @@ def measure(framework: str) -> dict[str, float]:
     library, _, variant = framework.partition(" ")
     times = {}
     for name, layer in LAYERS.items():
-        forward, both = _layer(importlib.import_module(library), library, variant, layer, 128 if "depthwise" in name else 1)
+        forward, both = passes(importlib.import_module(library), library, variant, layer, 128 if "depthwise" in name else 1)
         times[f"{name} forward"] = seconds(forward, repeat=5, at_least=0.15)
         times[f"{name} forward+backward"] = seconds(both, repeat=5, at_least=0.15)
     if not variant:
@@ -69,7 +69,8 @@ def operations(layer) -> int:
     return 2 * n * channels * c * kernel * kernel * outputs
 
 
-def _layer(library, name, variant, layer, groups):
+def passes(library, name, variant, layer, groups):
+    """Functions that compute a layer forward, and forward and backward."""
     shape, channels, kernel, stride, padding, needs_input = layer
     functional, random = importlib.import_module(f"{name}.nn.functional"), np.random.default_rng(0)
     x = library.tensor(random.standard_normal(shape).astype(np.float32))
@@ -86,6 +87,7 @@ def _layer(library, name, variant, layer, groups):
     seed = forward() * 0 + 1
 
     def both():
+        x.grad = w.grad = b.grad = None  # as after zero_grad: nothing to add to
         functional.conv2d(x, w, b, stride, padding, 1, groups).backward(seed)
 
     return forward, both

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-ALL = ["steps", "conv_layers", "growth", "curves", "errors", "hand_off", "import_order", "op_overhead", "lenet_step",
+ALL = ["steps", "conv_layers", "depthwise", "growth", "curves", "errors", "hand_off", "import_order", "op_overhead", "lenet_step",
        "mnist_epoch", "cold_start", "recording", "proposals", "regions", "region_detectors"]
 
 
