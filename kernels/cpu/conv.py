@@ -13,6 +13,9 @@ from minidl.kernels.cpu import conv_depthwise, conv_direct, conv_pointwise, wino
 from minidl.kernels.cpu.compile import ready
 
 CHANNELS = 8  # with fewer, transforming tiles costs more than it saves
+OTHERS = {"pointwise": (conv_pointwise, "a window of one pixel makes the image itself the matrix"),
+          "depthwise": (conv_depthwise, "each channel is a group of its own"),
+          "direct": (conv_direct, "a sum of shifted images")}
 
 
 def conv2d(x, w, b, geometry, relu=False):
@@ -33,21 +36,16 @@ def conv2d_weight_grad(gy, x, w_shape, geometry):
 def _run(name, x, w_shape, geometry, *args):
     """Compute the kernel ``name`` by the algorithm that suits."""
     choice = _choose(x, w_shape, geometry)
-    if choice == "pointwise":
-        note(name, "cpu", "pointwise: a window of one pixel makes the image itself the matrix")
-        return getattr(conv_pointwise, name)(*args)
-    if choice == "depthwise":
-        note(name, "cpu", "depthwise: each channel is a group of its own")
-        return getattr(conv_depthwise, name)(*args)
     if choice == "winograd":
         result = getattr(winograd, name)(*args)
         if result is not None:
             note(name, "cpu", f"winograd: {w_shape[2]}x{w_shape[3]} windows at stride 1 by fewer multiplications")
             return result
         note(name, "cpu", "direct: NaN, infinity or an outlier, near which winograd would lose digits")
-    else:
-        note(name, "cpu", "direct: a sum of shifted images")
-    return getattr(conv_direct, name)(*args)
+        return getattr(conv_direct, name)(*args)
+    module, why = OTHERS[choice]
+    note(name, "cpu", f"{choice}: {why}")
+    return getattr(module, name)(*args)
 
 
 def _choose(x, w_shape, geometry):
