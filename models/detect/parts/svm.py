@@ -7,7 +7,9 @@ Source: R. Girshick et al., "Rich feature hierarchies for accurate object detect
     |w|^2 / 2 + (b / 10)^2 / 2 + 0.001 (2 sum+ max(0, 1 - z) + sum- max(0, 1 + z))
 
 A picture gives thousands of negatives, and most of them are easy: with z < -1 they change neither the sum nor its minimum. So
-only the hard ones are kept, picture by picture, and the machine is trained anew whenever many have come.
+only the hard ones are kept, picture by picture, and the machine is trained anew whenever many have come: two thousand, as in the
+published code, or a quarter of those that are kept, so that features which separate little, with which all are hard, do not take
+forever.
 """
 
 from collections.abc import Iterable
@@ -58,7 +60,7 @@ class HardNegativeMining:
             raise DataError("an SVM needs positives: there is no object of the class in the training pictures")
         self.svm: LinearSVM | None = None
         self._negatives: list[np.ndarray] = []
-        self._added = 0  # negatives, since the last training
+        self._kept = self._added = 0  # negatives, by the last training and since
 
     def add(self, features: np.ndarray) -> None:
         """The negatives (N, D) of the next picture. Before the first training all are hard."""
@@ -66,7 +68,7 @@ class HardNegativeMining:
         hard = features.copy() if self.svm is None else features[self.svm.scores(features) > HARD]
         self._negatives.append(hard)
         self._added += len(hard)
-        if self._added > (RETRAIN_AFTER if self.svm else 0):
+        if self._added > (max(RETRAIN_AFTER, self._kept // 4) if self.svm else 0):
             self._train()
 
     def fit(self) -> LinearSVM:
@@ -81,7 +83,7 @@ class HardNegativeMining:
         negatives = np.concatenate(self._negatives)
         self.svm = minimum(self.positives, negatives)
         self._negatives = [negatives[self.svm.scores(negatives) >= EVICT]]
-        self._added = 0
+        self._kept, self._added = len(self._negatives[0]), 0
 
 
 def fit_svm(positives: np.ndarray, negatives: Iterable[np.ndarray]) -> LinearSVM:

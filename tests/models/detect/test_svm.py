@@ -74,6 +74,16 @@ def test_mining_finds_what_all_negatives_would_give(monkeypatch):
     assert np.abs(mined.scores(positives) - whole.scores(positives)).max() < 1e-3
 
 
+def test_features_that_separate_nothing_do_not_take_forever(monkeypatch):
+    """All negatives stay hard: each training but the last has a quarter more than the one before."""
+    monkeypatch.setattr(svm_module, "RETRAIN_AFTER", 40)
+    positives, negatives = clouds(3, 60, 50, 12, 0)
+    sizes = []
+    monkeypatch.setattr(svm_module, "minimum", lambda p, n: sizes.append(len(n)) or minimum(p, n))
+    fit_svm(positives, iter(negatives))
+    assert sizes[-1] > 2000 and len(sizes) <= 20  # of 3,000, in 60 pictures
+
+
 def test_only_hard_negatives_are_kept():
     mining = HardNegativeMining(np.array([[10.0, 10]] * 3))
     mining.add(np.zeros((0, 2)))
