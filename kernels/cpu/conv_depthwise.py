@@ -3,9 +3,9 @@
     y[i, j] = b + sum over a, k of w[a, k] x[i s + a, j s + k]        s: the stride; x is 0 in the padding
 
 There is no sum over channels, so no product of matrices either: a pixel takes part in KH KW products and is done. What counts is
-to load it seldom. Seven rows of outputs, a vector wide, are summed up in registers, one column of the window after the other
-(``depthwise_tiles``): a vector of pixels, once loaded, serves all outputs that see its row, three with a 3x3 window, seven with
-a 7x7 one. Nothing is copied, not even to pad.
+to load it seldom. Seven rows of outputs (four without AVX-512), a vector wide, are summed up in registers, one column of the
+window after the other (``depthwise_tiles``): a vector of pixels, once loaded, serves all outputs that see its row, three with a
+3x3 window, seven with a 7x7 one. No pixel is copied, not even to pad.
 
 - The gradient in x is such a sum over the gradient of y, spread out by the stride with zeros between, and the window turned by
   180 degrees.
@@ -127,25 +127,35 @@ def _weight_grads(start, stop, code, x, gy, gw):
     (channels, height, width), (outputs, rows, columns), (taps, across) = x.shape[1:], gy.shape[1:], gw.shape[2:]
     flat, grads, multiplier = x.reshape(x.size), gy.reshape(gy.size), outputs // channels
     sums, totals = aligned(taps * across * lanes, x), aligned(taps * across * lanes, x)
-    images = max(1, FEW // max(1, -(-rows // ROWS) * -(-columns * len(code.planes) // lanes)))
     for item in range(start, stop):
         channel = item * len(code.planes)
         apart = 1 if channel + 1 < channels else 0
         for o in range(channel * multiplier, (channel + 1) * multiplier):
             totals[:] = 0
-            for first in range(0, x.shape[0], images):
-                sums[:] = 0
-                for n in range(first, min(first + images, x.shape[0])):
-                    source, target = (n * channels + channel) * height * width, (n * outputs + o) * rows * columns
-                    for i in range(0, rows, ROWS):
-                        for j in range(0, columns, lanes // len(code.planes)):
-                            add_dots(code, flat, (source, apart * height * width), (height, width),
-                                     (i * kind.step - kind.top, j * kind.step - kind.left), zeros, grads,
-                                     (target + i * columns + j, apart * multiplier * rows * columns), columns,
-                                     (rows - i, columns - j), across, sums)
-                for number in range(sums.size):
-                    totals[number] += sums[number]
+            sums[:] = 0
+            tiles = 0
+            for n in range(x.shape[0]):
+                source, target = (n * channels + channel) * height * width, (n * outputs + o) * rows * columns
+                for i in range(0, rows, ROWS):
+                    for j in range(0, columns, lanes // len(code.planes)):
+                        if tiles == FEW:
+                            _move(sums, totals)
+                            tiles = 0
+                        add_dots(code, flat, (source, apart * height * width), (height, width),
+                                 (i * kind.step - kind.top, j * kind.step - kind.left), zeros, grads,
+                                 (target + i * columns + j, apart * multiplier * rows * columns), columns,
+                                 (rows - i, columns - j), across, sums)
+                        tiles += 1
+            _move(sums, totals)
             for plane in range(min(len(code.planes), 1 + apart)):
                 for a in range(taps):
                     for k in range(across):
                         gw[o + plane * multiplier, 0, a, k] = sum_lanes(code, totals, (k * taps + a) * lanes, plane)
+
+
+@jit
+def _move(sums, totals):
+    """Add all sums to the totals, and begin again."""
+    for number in range(sums.size):
+        totals[number] += sums[number]
+        sums[number] = 0

@@ -6,19 +6,18 @@ function; LLVM turns those on vectors into AVX-512, AVX2 or NEON code and alloca
 An array and a place (its index in the flat array) stand for a pointer. Nothing is checked.
 """
 
-import llvmlite.binding
 import numba
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, codegen
 
 from minidl.kernels.cpu.compile import FASTMATH
 
 
 def _features() -> set[str]:
-    """What the processor that Numba compiles for can do."""
-    if numba.config.CPU_FEATURES is not None:
-        return {word[1:] for word in numba.config.CPU_FEATURES.split(",") if word.startswith("+")}
-    return {name for name, has in llvmlite.binding.get_host_cpu_features().items() if has}
+    """What Numba compiles for: what the processor can do, without AVX where Numba does not trust what a machine says of it."""
+    given = numba.config.CPU_FEATURES
+    words = codegen.get_host_cpu_features() if given is None else given
+    return {word[1:] for word in words.split(",") if word.startswith("+")}
 
 
 WIDE = "avx512f" in _features()  # 32 registers of 64 bytes; otherwise 16 of 32 bytes

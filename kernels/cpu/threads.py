@@ -27,7 +27,7 @@ from minidl.kernels.cpu.spin import look, looks, pause, swap, tell
 
 SERIAL_WORK = 10_000
 PATIENCE = 100e-6  # seconds of looking for work, or for the end of another's, before the core is offered to others
-OFFERS = 10_000  # of its core that a thread without work makes before it sleeps: some 2 ms
+OFFERS = 10_000  # of its core that a thread without work makes before it sleeps: some 2 ms where nobody takes it
 
 # Places in a thread's numbers: how far its part is, and what that part is. They fill two cache lines, so that a thread which
 # watches its own is not disturbed by what others write.

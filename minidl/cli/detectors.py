@@ -80,10 +80,9 @@ def detector(name: str, classes, backbone: str = "", min_size: int = 0, proposal
     if backbone:
         options["weights_backbone"] = backbone
     if choice.proposals:
-        from minidl.models.detect.proposals import MODES, CachedSearch
+        from minidl.models.detect.proposals import CachedSearch
 
-        mode = one_of(proposals, MODES, "mode of Selective Search")
-        options["proposer"] = CachedSearch(proposals_folder(), mode, min_side=MIN_SIDE)
+        options["proposer"] = CachedSearch(proposals_folder(), mode(proposals), min_side=MIN_SIDE)
     elif proposals != "fast":
         raise UsageError(f"{name} finds its proposals itself: leave out --proposals")
     found = getattr(module, choice.constructor)(classes, **options)
@@ -93,6 +92,13 @@ def detector(name: str, classes, backbone: str = "", min_size: int = 0, proposal
         found.inputs.max_size = round(found.inputs.max_size * min_size / found.inputs.min_size)
         found.inputs.min_size = min_size
     return found
+
+
+def mode(name: str) -> str:
+    """``name`` if it is a mode of Selective Search; raises UsageError otherwise."""
+    from minidl.models.detect.proposals import MODES
+
+    return one_of(name, MODES, "mode of Selective Search")
 
 
 def trained(path) -> tuple:
@@ -108,7 +114,10 @@ def trained(path) -> tuple:
     if type(size) is not int or not 0 <= size < 2**63:
         raise CheckpointError(f"{folder.path / 'config.json'} was changed: min_size must be a whole number of at least 0, got "
                               f"{size!r}")
-    model = detector(config["model"], config["classes"], min_size=size, proposals=str(config.get("proposals", "fast")))
+    try:
+        model = detector(config["model"], config["classes"], min_size=size, proposals=str(config.get("proposals", "fast")))
+    except UsageError as error:
+        raise CheckpointError(f"{folder.path / 'config.json'} was changed: {error}") from None
     if config.get("backbone"):  # whose statistics were kept as they are
         nn.FrozenBatchNorm2d.convert(model)
     model.load_state_dict(folder.load_checkpoint()["model"])

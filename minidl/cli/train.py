@@ -61,6 +61,7 @@ OPTIONS = {  # name: kind, least value, help
 DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu", "amp": "off",
             "capture": False}
 MOST_WORKERS = 256
+ADDED = {"device": "cpu", "amp": "off", "capture": False, "proposals": "fast"}  # options that older runs did not record
 MAY_CHANGE = {"epochs", "workers", "bad_images", "device"}  # when a run goes on
 
 
@@ -160,7 +161,8 @@ def _resumed(options, given: dict):
     from minidl.train import RunFolder
 
     folder = RunFolder(options.resume).open()
-    old = {name: DEFAULTS[name] for name in ("device", "amp", "capture")} | folder.config  # which older runs did not record
+    known = {*DEFAULTS, *_recipe(options.model)}
+    old = {name: value for name, value in ADDED.items() if name in known} | folder.config
     fixed = [_flag(name) for name in given if name not in MAY_CHANGE] + (["--out"] if options.out else [])
     if fixed:
         raise UsageError(f"a resumed run keeps its own options: leave out {', '.join(fixed)}")
@@ -188,7 +190,7 @@ def _resumed(options, given: dict):
 def _check(config: dict) -> None:
     """Raise UsageError if an option is missing, of another kind, or out of range."""
     trained = kind_of(config["model"])
-    needed = {"data", *DEFAULTS, *dataclasses.asdict(next(iter(trained.recipes(config["model"]).values())))}
+    needed = {"data", *DEFAULTS, *_recipe(config["model"])}
     for name, (kind, least, _) in OPTIONS.items():
         if name not in config and name not in needed:
             continue
@@ -201,12 +203,19 @@ def _check(config: dict) -> None:
             one_of(value, trained.SCHEDULES, "schedule")
         if name == "bad_images":
             on_error(value)
+        if name == "proposals":
+            detectors.mode(value)
         if name == "workers" and value > MOST_WORKERS:
             raise UsageError(f"--workers must be at most {MOST_WORKERS}, got {value}: each is a process")
     if "optimizer" in config:  # in a recipe, which no option overrides
         from minidl.models.classify.recipe import OPTIMIZERS
 
         one_of(str(config["optimizer"]), OPTIMIZERS, "optimizer")
+
+
+def _recipe(model: str) -> dict:
+    """The options that a model's recipe has."""
+    return dataclasses.asdict(next(iter(kind_of(model).recipes(model).values())))
 
 
 def _flag(name: str) -> str:

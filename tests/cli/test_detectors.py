@@ -261,6 +261,12 @@ def test_a_tampered_configuration(tiny, runs, tmp_path, capsys):
     for optimizer in ("sgdx", 5, []):
         (tmp_path / "config.json").write_text(json.dumps(config | {"optimizer": optimizer}))
         fails(capsys, "train", "faster-rcnn", "--resume", ".", words=f"was changed: unknown optimizer '{optimizer}'")
+    (tmp_path / "config.json").write_text(json.dumps(config | {"proposals": "slow"}))
+    fails(capsys, "train", "faster-rcnn", "--resume", ".", words="was changed: unknown mode of Selective Search 'slow'")
+    fails(capsys, "eval", ".", words="was changed: faster-rcnn finds its proposals itself")
+    older = {name: value for name, value in config.items() if name != "proposals"}
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    fails(capsys, "train", "faster-rcnn", "--resume", ".", words="checkpoint.safetensors")  # that is all that is missing
     for size in ("abc", -5, 7.5, None, True, 2**63):
         (tmp_path / "config.json").write_text(json.dumps(config | {"min_size": size}))
         words = f"was changed: min_size must be a whole number of at least 0, got {size!r}"

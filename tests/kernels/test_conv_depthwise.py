@@ -142,6 +142,14 @@ def test_sums_over_a_large_batch_are_accurate(n, size):
     np.testing.assert_allclose(got, x.sum((0, 2, 3), dtype=np.float64), rtol=1e-6)
 
 
+@pytest.mark.parametrize("n, side", [(64, 112), (8, 224), (1, 1024)])
+def test_sums_over_large_planes_are_accurate(n, side):
+    """Of equal terms, whose rounding errors all point the same way: a plain float32 sum of the last case is wrong by 6e-4."""
+    x = np.full((n, 2, side, side), 0.1, np.float32)
+    got = conv_depthwise.conv2d_weight_grad(np.ones_like(x), x, (2, 1, 1, 1), ConvGeometry(groups=2))
+    np.testing.assert_allclose(got, n * side**2 * float(x[0, 0, 0, 0]), rtol=5e-6)
+
+
 def test_inputs_are_left_alone_and_results_own_their_memory():
     case = case_of(2, size=(9, 7), kernel_size=(3, 3))
     before = [array.copy() for array in (case.x, case.w, case.b, case.gy)]

@@ -264,6 +264,20 @@ def test_pack(lane, step, dtype):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not instructions.WIDE, reason="this processor has no AVX-512 to leave out")
+def test_where_numba_does_not_trust_avx(tmp_path):
+    """As on virtual machines that call their processor nocona: LLVM aborts the process where an instruction is not there."""
+    environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "MINIDL_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    program = """
+import numpy as np
+import minidl
+from minidl.kernels.cpu import instructions
+assert not instructions.WIDE and not instructions.MASKS
+x, w = minidl.ones(2, 4, 7, 7), minidl.ones(4, 1, 3, 3)
+assert minidl.nn.functional.conv2d(x, w, padding=1, groups=4).sum().item() == 2 * 4 * 19 * 19
+"""
+    subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, check=True)
+
+
 def test_without_avx512(tmp_path):
     """The same tests of products and convolutions, compiled for a processor of 2013."""
     environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2",

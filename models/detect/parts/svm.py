@@ -7,11 +7,12 @@ Source: R. Girshick et al., "Rich feature hierarchies for accurate object detect
     |w|^2 / 2 + (b / 10)^2 / 2 + 0.001 (2 sum+ max(0, 1 - z) + sum- max(0, 1 + z))
 
 A picture gives thousands of negatives, and most of them are easy: with z < -1 they change neither the sum nor its minimum. So
-only the hard ones are kept, picture by picture, and the machine is trained anew whenever many have come: two thousand, as in the
-published code, or a quarter of those that are kept, so that features which separate little, with which all are hard, do not take
-forever.
+only the hard ones are kept, picture by picture, and the machine is trained anew whenever many have come. With features that
+separate little all are hard, and the published code would take days: here the machine is then trained anew when a quarter more
+have come, twenty thousand are enough, and the solver stops after a thousand steps.
 """
 
+import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ BIAS_SCALE = 10
 HARD = -1.0001  # scores above it are not easy
 EVICT = -1.2  # what scores less is forgotten
 RETRAIN_AFTER = 2000  # hard negatives
-MOST_STEPS = 100_000  # over all samples; features whose norms are about 20, as R-CNN scales them, need less than a thousand
+ENOUGH = 20_000  # of them
+MOST_STEPS = 1000  # over all samples; features whose norms are about 20, as R-CNN scales them, need fewer where they separate
 
 
 class LinearSVM(NamedTuple):
@@ -65,6 +67,8 @@ class HardNegativeMining:
     def add(self, features: np.ndarray) -> None:
         """The negatives (N, D) of the next picture. Before the first training all are hard."""
         features = _checked(features, self.positives.shape[1:])
+        if self._kept + self._added > ENOUGH:
+            return
         hard = features.copy() if self.svm is None else features[self.svm.scores(features) > HARD]
         self._negatives.append(hard)
         self._added += len(hard)
@@ -98,7 +102,9 @@ def minimum(positives: np.ndarray, negatives: np.ndarray) -> LinearSVM:
     """The SVM for which the sum above is least."""
     machine = require("sklearn.svm", extra="svm").LinearSVC(loss="hinge", dual=True, C=C, class_weight={1: POSITIVE_WEIGHT},
                                                             intercept_scaling=BIAS_SCALE, max_iter=MOST_STEPS, random_state=0)
-    machine.fit(np.concatenate([positives, negatives]), np.repeat([1, 0], [len(positives), len(negatives)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", require("sklearn.exceptions", extra="svm").ConvergenceWarning)  # after MOST_STEPS
+        machine.fit(np.concatenate([positives, negatives]), np.repeat([1, 0], [len(positives), len(negatives)]))
     return LinearSVM(machine.coef_[0].astype(positives.dtype), float(machine.intercept_[0]))
 
 

@@ -75,13 +75,14 @@ def test_mining_finds_what_all_negatives_would_give(monkeypatch):
 
 
 def test_features_that_separate_nothing_do_not_take_forever(monkeypatch):
-    """All negatives stay hard: each training but the last has a quarter more than the one before."""
+    """All negatives stay hard: each training but the last has a quarter more than the one before, until there are enough."""
     monkeypatch.setattr(svm_module, "RETRAIN_AFTER", 40)
-    positives, negatives = clouds(3, 60, 50, 12, 0)
+    monkeypatch.setattr(svm_module, "ENOUGH", 2000)
+    positives, negatives = clouds(3, 80, 50, 12, 0)
     sizes = []
     monkeypatch.setattr(svm_module, "minimum", lambda p, n: sizes.append(len(n)) or minimum(p, n))
     fit_svm(positives, iter(negatives))
-    assert sizes[-1] > 2000 and len(sizes) <= 20  # of 3,000, in 60 pictures
+    assert 2000 < sizes[-1] < 2200 and len(sizes) <= 18  # of 4,000, in 80 pictures
 
 
 def test_only_hard_negatives_are_kept():
