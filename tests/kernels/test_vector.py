@@ -262,8 +262,6 @@ def test_pack(lane, step, dtype):
             assert packed[i // lanes, k, i % lanes] == source[1 + i * lane + k * step]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not instructions.WIDE, reason="this processor has no AVX-512 to leave out")
 def test_where_numba_does_not_trust_avx(tmp_path):
     """As on virtual machines that call their processor nocona: LLVM aborts the process where an instruction is not there."""
     environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "MINIDL_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -278,6 +276,8 @@ assert minidl.nn.functional.conv2d(x, w, padding=1, groups=4).sum().item() == 2 
     subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, check=True)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not instructions.WIDE, reason="this processor has no AVX-512 to leave out")
 def test_without_avx512(tmp_path):
     """The same tests of products and convolutions, compiled for a processor of 2013."""
     environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2",
