@@ -43,7 +43,7 @@ def conv2d(x, w, b, geometry, relu=False):
 def conv2d_input_grad(gy, w, x_shape, geometry):
     """gy (N, O, OH, OW), w (O, C/G, KH, KW) -> gx (N, C, H, W) = ``x_shape``: the adjoint of ``conv2d`` in x.
 
-    A pixel that no window sees gets 0, of NaN or infinity in w perhaps NaN. This is also the transposed convolution of gy.
+    A pixel that no window sees gets 0, or NaN where w is not finite. This is also the transposed convolution of gy.
     """
     n, c = x_shape[:2]
     kh, kw = w.shape[2:]

@@ -102,8 +102,8 @@ def mode(name: str) -> str:
 
 
 def trained(path) -> tuple:
-    """Detector and configuration of a run folder; raises UsageError for that of a classifier, CheckpointError for an odd size of
-    pictures.
+    """Detector and configuration of a run folder; raises UsageError for that of a classifier, CheckpointError for an odd
+    configuration.
     """
     from minidl import nn
 

@@ -61,7 +61,7 @@ OPTIONS = {  # name: kind, least value, help
 DEFAULTS = {"accumulate": 1, "seed": 0, "overfit": 0, "workers": 0, "bad_images": "stop", "device": "cpu", "amp": "off",
             "capture": False}
 MOST_WORKERS = 256
-ADDED = {"device": "cpu", "amp": "off", "capture": False, "proposals": "fast"}  # options that older runs did not record
+ADDED = ("device", "amp", "capture", "proposals")  # options that older runs did not record
 MAY_CHANGE = {"epochs", "workers", "bad_images", "device"}  # when a run goes on
 
 
@@ -161,8 +161,8 @@ def _resumed(options, given: dict):
     from minidl.train import RunFolder
 
     folder = RunFolder(options.resume).open()
-    known = {*DEFAULTS, *_recipe(options.model)}
-    old = {name: value for name, value in ADDED.items() if name in known} | folder.config
+    known = DEFAULTS | _recipe(options.model)
+    old = {name: known[name] for name in ADDED if name in known} | folder.config
     fixed = [_flag(name) for name in given if name not in MAY_CHANGE] + (["--out"] if options.out else [])
     if fixed:
         raise UsageError(f"a resumed run keeps its own options: leave out {', '.join(fixed)}")

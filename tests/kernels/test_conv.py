@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels import explain, kernel, use_algorithm, use_backend
 from minidl.kernels.cpu import conv as cpu
-from minidl.kernels.cpu import conv_direct, conv_pointwise, threads, winograd, winograd_tiles
+from minidl.kernels.cpu import conv_depthwise, conv_direct, conv_pointwise, threads, winograd, winograd_tiles
 from minidl.kernels.cpu import im2col as cpu_im2col
 from minidl.kernels.cuda import conv, im2col
 from minidl.kernels.portable import conv as portable
@@ -393,7 +393,9 @@ def test_sums_over_a_large_batch_are_accurate():
 
 def test_number_of_threads_changes_no_bit():
     sizes = dict(n=33, c=25, o=17, size=(13, 11))
-    cases = (Case(ConvGeometry(padding=(2, 2)), np.float32, **sizes, kernel_size=(5, 4)), conv_direct), \
+    planes = Case(ConvGeometry(groups=37), np.float32, n=3, c=37, o=37, size=(13, 7), kernel_size=(3, 3))
+    cases = (planes, conv_depthwise), \
+            (Case(ConvGeometry(padding=(2, 2)), np.float32, **sizes, kernel_size=(5, 4)), conv_direct), \
             (Case(ConvGeometry(), np.float32, **sizes, kernel_size=(1, 1)), conv_pointwise), \
             (Case(ConvGeometry(padding=(1, 1)), np.float32, **sizes, kernel_size=(3, 3)), winograd)
     before = threads.get_num_threads()

@@ -267,7 +267,6 @@ def test_where_numba_does_not_trust_avx(tmp_path):
     environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "MINIDL_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     environment.pop("NUMBA_CPU_FEATURES", None)  # which would have the last word
     program = """
-import numpy as np
 import minidl
 from minidl.kernels.cpu import instructions
 assert not instructions.WIDE and not instructions.MASKS

@@ -8,8 +8,9 @@ Source: R. Girshick et al., "Rich feature hierarchies for accurate object detect
 
 A picture gives thousands of negatives, and most of them are easy: with z < -1 they change neither the sum nor its minimum. So
 only the hard ones are kept, picture by picture, and the machine is trained anew whenever many have come. With features that
-separate little all are hard, and the published code would take days: here the machine is then trained anew when a quarter more
-have come, twenty thousand are enough, and the solver stops after a thousand steps.
+separate little all are hard, and each training takes longer than the one before. So that it ends, unlike in the published code,
+the machine is then trained anew when a quarter more have come, twenty thousand are enough, and the solver stops after a thousand
+steps.
 """
 
 import warnings
