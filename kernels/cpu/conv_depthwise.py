@@ -22,14 +22,15 @@ import numpy as np
 
 from minidl.kernels.cpu.compile import jit
 from minidl.kernels.cpu.depthwise_rows import ROWS, Code, Plain, Spread, Thinned
-from minidl.kernels.cpu.depthwise_tiles import add_dots, correlate, sum_lanes
+from minidl.kernels.cpu.depthwise_tiles import add_dots, correlate
 from minidl.kernels.cpu.instructions import BYTES, MASKS, WIDE
-from minidl.kernels.cpu.moves import aligned
+from minidl.kernels.cpu.moves import aligned, part
+from minidl.kernels.cpu.softmax import total
 from minidl.kernels.cpu.threads import split
 from minidl.kernels.shapes import windows
 
 HIGHEST = 7  # windows with more rows take more registers than there are
-FEW = 32  # tiles of a gradient of the weights that are summed up before they are added to those before: this keeps more digits
+FEW = 32  # tiles of a gradient of the weights that are summed up in the dtype of x, before they join the rest in float64
 
 
 def suits(w_shape, geometry):
@@ -126,7 +127,7 @@ def _weight_grads(start, stop, code, x, gy, gw):
     kind, lanes, zeros = code.kind, BYTES // x.itemsize, np.zeros(x.shape[3], x.dtype)
     (channels, height, width), (outputs, rows, columns), (taps, across) = x.shape[1:], gy.shape[1:], gw.shape[2:]
     flat, grads, multiplier = x.reshape(x.size), gy.reshape(gy.size), outputs // channels
-    sums, totals = aligned(taps * across * lanes, x), aligned(taps * across * lanes, x)
+    sums, totals, each = aligned(taps * across * lanes, x), np.empty(taps * across * lanes), lanes // len(code.planes)
     for item in range(start, stop):
         channel = item * len(code.planes)
         apart = 1 if channel + 1 < channels else 0
@@ -137,7 +138,7 @@ def _weight_grads(start, stop, code, x, gy, gw):
             for n in range(x.shape[0]):
                 source, target = (n * channels + channel) * height * width, (n * outputs + o) * rows * columns
                 for i in range(0, rows, ROWS):
-                    for j in range(0, columns, lanes // len(code.planes)):
+                    for j in range(0, columns, each):
                         if tiles == FEW:
                             _move(sums, totals)
                             tiles = 0
@@ -150,7 +151,7 @@ def _weight_grads(start, stop, code, x, gy, gw):
             for plane in range(min(len(code.planes), 1 + apart)):
                 for a in range(taps):
                     for k in range(across):
-                        gw[o + plane * multiplier, 0, a, k] = sum_lanes(code, totals, (k * taps + a) * lanes, plane)
+                        gw[o + plane * multiplier, 0, a, k] = total(part(totals, (k * taps + a) * lanes + plane * each, each))
 
 
 @jit

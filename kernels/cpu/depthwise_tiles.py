@@ -17,13 +17,10 @@ from minidl.kernels.cpu.depthwise_rows import ROWS, below, numbers, part, pixels
 from minidl.kernels.cpu.instructions import (
     FREE,
     WORD,
-    add_up,
     array_data,
     fill,
-    lanes_of,
     load_masked,
     load_vector,
-    pointer_to,
     prefetch,
     shuffle,
     store_masked,
@@ -114,7 +111,7 @@ def correlate(typing, code, x, x_at, size, corner, zeros, w, w_at, columns, bias
 
 @intrinsic
 def add_dots(typing, code, x, x_at, size, corner, zeros, g, g_at, g_row, left, columns, sums):
-    """sums[k, a] += sum over i of g[i, j] x[i step + a, j step + k] for a tile of g: vectors, for ``sum_lanes`` to sum over j.
+    """sums[k, a] += sum over i of g[i, j] x[i step + a, j step + k] for a tile of g: vectors, whose lanes are j.
 
     As in ``correlate``, with g for y; k counts the ``columns`` of the window, a its rows.
     """
@@ -153,15 +150,3 @@ def add_dots(typing, code, x, x_at, size, corner, zeros, g, g_at, g_row, left, c
         return context.get_dummy_value()
 
     return signature, generate
-
-
-@intrinsic
-def sum_lanes(typing, code, x, x_at, plane):
-    """The sum of those numbers of a vector that belong to one of the planes which share it."""
-
-    def generate(context, builder, signature, args):
-        x = pointer_to(context, builder, signature, args, 1)
-        lanes = lanes_of(x) // len(part(code, "planes"))
-        return add_up(builder, load_vector(builder, builder.gep(x, [builder.mul(args[3], WORD(lanes))]), lanes))
-
-    return x.dtype(code, x, types.intp, types.intp), generate
